@@ -1,0 +1,1 @@
+"""fleet: a declarative fleet manager for the DICOM Application Entities of hospitals."""

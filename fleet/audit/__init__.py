@@ -1,0 +1,1 @@
+"""Is the fleet's truth one truth."""

@@ -1,0 +1,1 @@
+"""argv to workflow to text and exit status; one module a verb."""

@@ -1,0 +1,1 @@
+"""Change it: the only rooms that touch hosts."""

@@ -1,0 +1,1 @@
+"""What a person has to type where we cannot push."""

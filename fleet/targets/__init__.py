@@ -1,0 +1,1 @@
+"""What each product can carry: one module a product."""

@@ -1,0 +1,1 @@
+"""Is the inventory true to its shape, and to itself."""

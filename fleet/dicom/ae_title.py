@@ -15,7 +15,7 @@ _LEGAL = re.compile(r" *(?=[^ ])[\x20-\x5b\x5d-\x7e]{0,15}[\x21-\x5b\x5d-\x7e] *
 _PLAIN = re.compile(r"[A-Z0-9_.-]{1,16}")
 
 
-class InvalidAETitle(ValueError):  # noqa: N818 (named after what it is about, as ValueError is)
+class InvalidAETitleError(ValueError):
     """Text that cannot be an AE title."""
 
 
@@ -59,7 +59,7 @@ def encode_ae_title(text: str) -> bytes:
     """Return the 16 bytes of an A-ASSOCIATE PDU, padded with spaces (PS3.8 table 9-11)."""
     reason = check_ae_title(text)
     if reason is not None:
-        raise InvalidAETitle(f"the AE title {text!r} {reason}")
+        raise InvalidAETitleError(f"the AE title {text!r} {reason}")
     return text.strip(" ").encode("ascii").ljust(MAX_CHARACTERS)
 
 
@@ -69,23 +69,12 @@ def decode_ae_title(field: bytes) -> str:
 
 
 class AETitle(str):
-    """A legal title, trimmed; making one of anything else raises InvalidAETitle."""
+    """A legal title, trimmed; making one of anything else raises InvalidAETitleError."""
 
     __slots__ = ()
 
     def __new__(cls, text: str) -> "AETitle":
         reason = check_ae_title(text)
         if reason is not None:
-            raise InvalidAETitle(f"the AE title {text!r} {reason}")
+            raise InvalidAETitleError(f"the AE title {text!r} {reason}")
         return super().__new__(cls, text.strip(" "))
-
-    @property
-    def folded(self) -> str:
-        return self.casefold()
-
-    @property
-    def is_plain(self) -> bool:
-        return is_plain_ae_title(self)
-
-    def encode(self, *_: object) -> bytes:  # type: ignore[override]
-        raise TypeError("use encode_ae_title: a title on the wire is 16 bytes, not a string's own encoding")

@@ -1,0 +1,472 @@
+"""The inventory's values: frozen, resolved, and free of YAML.
+
+Everything here is what `load` made of the files: settings are already merged (fleet < kind < site < host <
+entity), durations are seconds, titles are trimmed text. Look-ups are methods of `Inventory`; who may talk to
+whom is derived in `peers`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+from fleet.errors import Location
+
+NOWHERE = Location("")
+EMPTY: Mapping[str, Any] = MappingProxyType({})
+
+KINDS = ("archive", "modality", "workstation", "relay", "worklist", "printer", "other")
+SERVICES = ("verification", "storage", "query-retrieve", "worklist", "storage-commitment", "mpps", "print")
+ENGINES = ("dcmqrscp", "storescp", "wlmscpfs", "relay", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A place; `external` ones are not ours: nothing plain or identified goes there."""
+
+    name: str
+    external: bool = False
+    labels: Mapping[str, str] = EMPTY
+    vars: Mapping[str, Any] = EMPTY
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class SshSettings:
+    """How fleet logs in to a host; `jump` names another host or a `user@address:port`."""
+
+    user: str = "fleet"
+    port: int = 22
+    jump: str | None = None
+    identity_file: str | None = None
+    become: str = "none"  # or "sudo"
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Deadlines of one dialogue in seconds; `total_s` bounds all of it."""
+
+    connect_s: float = 5.0
+    acse_s: float = 10.0
+    dimse_s: float = 10.0
+    total_s: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Maintenance:
+    """A time when a silent AE is no fault; ISO 8601 with an offset, as typed."""
+
+    starts_at: str
+    ends_at: str
+    reason: str
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What must be true of a peer beyond its answer; negotiated only, nothing is stored."""
+
+    rejects_wrong_called_title: bool | None = None
+    rejects_unknown_callers: bool | None = None
+    implementation_class_uid: str | None = None
+    implementation_version: str | None = None
+    sop_classes: tuple[str, ...] = ()
+    transfer_syntaxes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySettings:
+    """How an AE may be asked, already merged from every layer."""
+
+    calling: str = "FLEET_SCU"
+    timeouts: Timeouts = Timeouts()
+    max_associations_per_host: int = 1
+    probe: str = "always"  # always, never, or a schedule's name
+    reason: str = ""
+    probe_from: str | None = None  # `from`: a host of ours when the controller cannot reach it
+    accept: tuple[str, ...] = ()
+    importance: str = "page"
+    maintenance: tuple[Maintenance, ...] = ()
+    expect: Expectation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """DICOM over TLS (PS3.15 B.12): verified only, never plain; names are those of `certificates`."""
+
+    port: int | None = None
+    verify_ca: str | None = None
+    verify_name: str | None = None
+    present: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """A machine that fleet logs in to."""
+
+    name: str
+    address: str
+    site: str
+    ssh: SshSettings = SshSettings()
+    host_keys: tuple[str, ...] = ()
+    redundancy_group: str | None = None
+    labels: Mapping[str, str] = EMPTY
+    vars: Mapping[str, Any] = EMPTY
+    retired: bool = False
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One process of an entity on a host of ours; `address` is where DICOM listens on it."""
+
+    host: str
+    port: int
+    address: str
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class AlsoTitle:
+    """A further title of the same machine; `services` are those where it stands for the main title."""
+
+    ae_title: str
+    port: int | None
+    listens: bool
+    services: tuple[str, ...] = ()
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class SharedTitle:
+    """The way out while a vendor is awaited: a title that two holders bear for a time."""
+
+    reason: str
+    until: str
+    move_destination: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What serves an entity on our hosts: an engine and that engine's own settings, as typed."""
+
+    engine: str
+    settings: Mapping[str, Any] = EMPTY
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """An Application Entity: one title, one meaning.
+
+    A box has `address` and `port`; what runs on our hosts has `instances`; an SCU only has `listens=False`
+    (then `port` is None and it is never probed). `vars` are merged over every layer but the host's, since
+    instances may stand on several; `Inventory.vars_of` adds those.
+    """
+
+    ae_title: str
+    name: str
+    kind: str
+    site: str
+    address: str | None = None
+    port: int | None = None
+    instances: tuple[Instance, ...] = ()
+    listens: bool = True
+    provides: tuple[str, ...] = ()
+    sop_classes: tuple[str, ...] = ()
+    modality: str | None = None
+    description: str = ""
+    contact: str = ""
+    comment: str = ""
+    labels: Mapping[str, str] = EMPTY
+    vars: Mapping[str, Any] = EMPTY
+    also: tuple[AlsoTitle, ...] = ()
+    seen_as: Mapping[str, str] = EMPTY
+    tls: Tls | None = None
+    run: Run | None = None
+    verify: VerifySettings = VerifySettings()
+    shared_title: SharedTitle | None = None
+    location: Location = NOWHERE
+    positions: Mapping[str, Location] = field(default=EMPTY, compare=False)  # by key: ae_title, port, ...
+
+    def at(self, key: str) -> Location:
+        """Where `key` was typed, or where the entity begins."""
+        return self.positions.get(key, self.location)
+
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """Every title that this machine bears, the main one first."""
+        return (self.ae_title, *(further.ae_title for further in self.also))
+
+    @property
+    def engine(self) -> str:
+        """The engine that serves it on our hosts, `none` where we only probe."""
+        return self.run.engine if self.run else "none"
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Who may talk to whom; selectors as typed, resolved by `peers`."""
+
+    source: str
+    destination: str
+    services: tuple[str, ...]
+    within_site: bool = False
+    except_sites: tuple[str, ...] = ()
+    location: Location = NOWHERE
+    positions: Mapping[str, Location] = field(default=EMPTY, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Prober:
+    """Who asks C-ECHO of everybody; its title belongs to no entity."""
+
+    ae_title: str
+    addresses: tuple[str, ...]
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Schedule:
+    """Named opening hours; `open` windows as typed, read by `inventory.schedule`."""
+
+    name: str
+    timezone: str
+    open: tuple[str, ...]
+    holidays_as: str | None = None
+    holiday_dates: tuple[str, ...] = ()
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class RouteDestination:
+    """One destination of a route; `ae_title` may hold a `{{ var }}` until it is resolved for a relay."""
+
+    ae_title: str
+    during: str | None = None
+    backup_after_s: float | None = None
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One route of a relay; `when`, `require`, `deidentify`, `edit` as typed (the relay's own contract)."""
+
+    name: str
+    when: Mapping[str, Any] = EMPTY
+    otherwise: str | None = None  # skip or hold
+    require: tuple[Any, ...] | Mapping[str, Any] = ()
+    deidentify: Mapping[str, Any] | None = None
+    edit: tuple[Mapping[str, Any], ...] = ()
+    primary: tuple[RouteDestination, ...] = ()
+    optional: tuple[RouteDestination, ...] = ()
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """Store-and-forward routes; `entity` is a selector: one text for twelve relays."""
+
+    entity: str
+    timezone: str
+    match: str = "all"
+    routes: tuple[Route, ...] = ()
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualAddress:
+    """An address of a virtual service; `prefix` is its network's length, None where none was typed."""
+
+    address: str
+    prefix: int | None = None
+    until: str | None = None
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Vrrp:
+    """VRRP of a virtual service (RFC 5798): `priority` by host name."""
+
+    interface: str
+    virtual_router_id: int
+    priority: Mapping[str, int]
+    auth_pass: str | None = None
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class HealthCheck:
+    """The C-ECHO that decides whether a member serves; `calling` belongs to no entity."""
+
+    calling: str
+    interval_s: float = 5.0
+    timeout_s: float = 3.0
+    fall: int = 3
+    rise: int = 2
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalScript:
+    """The health-check script for an appliance: put on the hosts of `where`."""
+
+    path: str
+    echoscu: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class VirtualService:
+    """One title and address in front of several instances."""
+
+    name: str
+    entity: str
+    site: str
+    addresses: tuple[VirtualAddress, ...]
+    port: int
+    mode: str = "failover"  # or balance
+    via: str = "haproxy"  # or keepalived, external
+    vrrp: Vrrp | None = None
+    check: HealthCheck = HealthCheck("LOADBALANCER")
+    script: ExternalScript | None = None
+    shared_storage_reason: str | None = None
+    location: Location = NOWHERE
+    positions: Mapping[str, Location] = field(default=EMPTY, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """Public parts only; private keys come with secrets and are refused until then."""
+
+    name: str
+    ca_file: str | None = None
+    cert_file: str | None = None
+    ca_pem: str | None = None
+    cert_pem: str | None = None
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class TeamFile:
+    """A text file of the team's own, kept on the hosts of `where`."""
+
+    template: str
+    path: str
+    where: str
+    mode: int = 0o644
+    owner: str = "root:root"
+    check: str | None = None
+    handler: str | None = None
+    source: str = ""  # the template's text, read beside the inventory
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Waiver:
+    """A problem that a team has accepted until a date."""
+
+    code: str
+    where: str
+    reason: str
+    until: str
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredTitle:
+    """A title not to be used again before a date."""
+
+    ae_title: str
+    until: str
+    location: Location = NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class Naming:
+    """How new titles are proposed; titles in use are not judged by it."""
+
+    pattern: str
+    codes: Mapping[str, str] = EMPTY
+
+
+@dataclass(frozen=True)
+class Inventory:
+    """The whole fleet, and the questions that every stage asks of it."""
+
+    name: str
+    digest: str
+    sites: Mapping[str, Site]
+    hosts: Mapping[str, Host]
+    entities: tuple[Entity, ...]
+    groups: Mapping[str, str] = EMPTY
+    flows: tuple[Flow, ...] = ()
+    probers: tuple[Prober, ...] = ()
+    schedules: Mapping[str, Schedule] = EMPTY
+    relays: tuple[Relay, ...] = ()
+    virtual_services: tuple[VirtualService, ...] = ()
+    certificates: Mapping[str, Certificate] = EMPTY
+    files: tuple[TeamFile, ...] = ()
+    waivers: tuple[Waiver, ...] = ()
+    retired_titles: tuple[RetiredTitle, ...] = ()
+    naming: Naming | None = None
+    controllers: tuple[str, ...] = ()
+    group_locations: Mapping[str, Location] = EMPTY
+
+    @cached_property
+    def by_title(self) -> Mapping[str, Entity]:
+        """Entity by any title it bears; the first in file order where two claim one (a problem elsewhere)."""
+        found: dict[str, Entity] = {}
+        for entity in self.entities:
+            for title in entity.titles:
+                found.setdefault(title, entity)
+        return found
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Entity]:
+        """Entity by its name, which is its main title where none was given."""
+        found: dict[str, Entity] = {}
+        for entity in self.entities:
+            found.setdefault(entity.name, entity)
+        return found
+
+    @cached_property
+    def services_by_entity(self) -> Mapping[str, tuple[VirtualService, ...]]:
+        """Virtual services by the main title of their entity."""
+        found: dict[str, list[VirtualService]] = {}
+        for service in self.virtual_services:
+            entity = self.find_entity(service.entity)
+            found.setdefault(entity.ae_title if entity else service.entity, []).append(service)
+        return {title: tuple(services) for title, services in found.items()}
+
+    @cached_property
+    def instances_by_host(self) -> Mapping[str, tuple[tuple[Entity, Instance], ...]]:
+        """What runs on each host of ours."""
+        found: dict[str, list[tuple[Entity, Instance]]] = {}
+        for entity in self.entities:
+            for instance in entity.instances:
+                found.setdefault(instance.host, []).append((entity, instance))
+        return {host: tuple(pairs) for host, pairs in found.items()}
+
+    def find_entity(self, text: str) -> Entity | None:
+        """The entity that `text` names, by title first, then by name."""
+        return self.by_title.get(text) or self.by_name.get(text)
+
+    def is_external(self, site: str) -> bool:
+        """Whether a site is not ours."""
+        known = self.sites.get(site)
+        return known is not None and known.external
+
+    def vars_of(self, entity: Entity, host: str | None = None) -> Mapping[str, Any]:
+        """Template variables of an entity, on one of its hosts where that matters."""
+        return self._vars(entity, host)
+
+    # fleet, kind and site variables are merged at load time; `load` hands in how a host's lie between.
+    vars_resolver: Any = field(default=None, compare=False, repr=False)
+
+    def _vars(self, entity: Entity, host: str | None) -> Mapping[str, Any]:
+        if host is None or self.vars_resolver is None:
+            return entity.vars
+        resolved: Mapping[str, Any] = self.vars_resolver(entity, host)
+        return resolved

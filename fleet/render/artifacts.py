@@ -1,0 +1,87 @@
+"""What a host should hold: rendered files, the services that read them, and what they need to be there.
+
+Same inventory, same bytes: no clock, sorted iteration. These values are what `plan` compares with an
+`ObservedHost`, what `push` writes, and what `fleet render` prints.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class FileCheck:
+    """How a product checks its own file on the host before it goes live.
+
+    `script` is POSIX sh; `$1` is the staged file, `$2` a private scratch folder that is removed afterwards.
+    It prints what the product says and exits 0 only for a good file, 75 (EX_TEMPFAIL) when the product could
+    not tell (inconclusive: refuse, say so), anything else for a bad file.
+    """
+
+    name: str
+    script: str
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedFile:
+    """One file of one host. `content` is ASCII or UTF-8 text with LF and a final newline.
+
+    `reloads` and `restarts` name the units that read it; `handler` is a team's own command (sh), run once
+    after the switch however many files name it.
+    """
+
+    host: str
+    path: str
+    content: str
+    mode: int = 0o644
+    owner: str = "root:root"
+    check: FileCheck | None = None
+    restarts: tuple[str, ...] = ()
+    reloads: tuple[str, ...] = ()
+    handler: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the content, as `sha256sum` on the host prints it."""
+        return hashlib.sha256(self.content.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedService:
+    """A systemd unit that should be enabled and running on a host; `ours` when we render its unit file.
+
+    `port` is where it must listen afterwards (None: nothing to look at). `drain_s` is how long a restart may
+    wait for its open associations.
+    """
+
+    unit: str
+    ours: bool
+    port: int | None = None
+    drain_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class FolderNeed:
+    """A folder that must be there for a service; made when missing, never removed (storage areas, spools)."""
+
+    path: str
+    owner: str
+    mode: int = 0o750
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a host must have before the first write: asked of all hosts first, and named for all."""
+
+    programs: tuple[str, ...] = ()  # absolute paths, or names looked up on root's PATH
+    users: tuple[str, ...] = ()
+    folders: tuple[FolderNeed, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedHost:
+    """Everything that one host should hold, files sorted by path, services by unit."""
+
+    host: str
+    files: tuple[RenderedFile, ...] = ()
+    services: tuple[RenderedService, ...] = ()
+    needs: Needs = field(default_factory=Needs)

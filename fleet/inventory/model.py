@@ -103,7 +103,7 @@ class Tls:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A machine that fleet logs in to."""
+    """A machine that fleet logs in to; `vars` are merged fleet < site < host."""
 
     name: str
     address: str
@@ -119,11 +119,16 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One process of an entity on a host of ours; `address` is where DICOM listens on it."""
+    """One process of an entity on a host of ours; `address` is where DICOM listens on it.
+
+    `vars` and `verify` are merged over every layer, this host's between the site's and the entity's.
+    """
 
     host: str
     port: int
     address: str
+    vars: Mapping[str, Any] = EMPTY
+    verify: VerifySettings = VerifySettings()
     location: Location = NOWHERE
 
 
@@ -161,8 +166,8 @@ class Entity:
     """An Application Entity: one title, one meaning.
 
     A box has `address` and `port`; what runs on our hosts has `instances`; an SCU only has `listens=False`
-    (then `port` is None and it is never probed). `vars` are merged over every layer but the host's, since
-    instances may stand on several; `Inventory.vars_of` adds those.
+    (then `port` is None and it is never probed). `vars` and `verify` are merged over every layer but the
+    host's, since instances may stand on several: each instance has its own.
     """
 
     ae_title: str
@@ -457,16 +462,3 @@ class Inventory:
         """Whether a site is not ours."""
         known = self.sites.get(site)
         return known is not None and known.external
-
-    def vars_of(self, entity: Entity, host: str | None = None) -> Mapping[str, Any]:
-        """Template variables of an entity, on one of its hosts where that matters."""
-        return self._vars(entity, host)
-
-    # fleet, kind and site variables are merged at load time; `load` hands in how a host's lie between.
-    vars_resolver: Any = field(default=None, compare=False, repr=False)
-
-    def _vars(self, entity: Entity, host: str | None) -> Mapping[str, Any]:
-        if host is None or self.vars_resolver is None:
-            return entity.vars
-        resolved: Mapping[str, Any] = self.vars_resolver(entity, host)
-        return resolved

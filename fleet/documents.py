@@ -1,0 +1,344 @@
+"""Every file that we read: strict YAML with positions, packaged schemas, files beside the inventory.
+
+YAML is read as an event stream, so that limits of depth and size hold before anything is composed (a deep
+flow sequence makes libyaml's composer overrun the C stack), and so that 10,000 entities with line numbers
+cost less than the plain loader. The resolver knows three things only: `true`/`false`, integers written the
+one canonical way, and nothing (an empty value or `null`). All else is the text that was typed: `NO`, `0123`,
+`1E3`, `12:30` stay what they are, and since canonical integers print as they were typed, text is never lost.
+Values below a key of `text_keys` are always text.
+
+Anchors, aliases, merge keys, tags and second documents are refused: a setting shared by many belongs into
+`defaults`, `kinds` or `vars`, where `fleet explain-value` can say where it came from.
+"""
+
+import hashlib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+from yaml._yaml import CParser
+
+from fleet.errors import Location, Problem, Severity, UnreadableFile
+
+MAX_FILE_BYTES: Final = 16 * 1024 * 1024
+MAX_FILES: Final = 10_000
+MAX_DEPTH: Final = 64
+MAX_SCALAR_CHARACTERS: Final = 1024 * 1024
+
+_INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")
+# Bidirectional controls and the byte-order mark inside text: they make a name read as another (Unicode UAX 9).
+_HIDDEN = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+_SUFFIXES = (".yml", ".yaml")
+
+Position = tuple[int, int, int, int]  # key line, key column, value line, value column, all from 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Document:
+    """One file as plain dicts, lists, text, integers, booleans and None, with where each was typed."""
+
+    path: str
+    value: Any
+    positions: Mapping[int, Mapping[Any, Position]] = field(repr=False)
+
+    def locate(self, pointer: Iterable[str | int], *, key: bool = False) -> Location:
+        """Where the value at `pointer` was typed (its key with `key=True`), or its nearest known parent."""
+        steps = tuple(pointer)
+        text = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
+        value, best = self.value, (1, 1)
+        for number, step in enumerate(steps):
+            position = self.positions.get(id(value), {}).get(step)
+            if position is None:
+                break
+            last = number == len(steps) - 1
+            best = (position[0], position[1]) if key and last else (position[2], position[3])
+            best = (best[0] + 1, best[1] + 1)
+            value = value[step]
+        return Location(self.path, best[0], best[1], text)
+
+
+@dataclass(frozen=True, slots=True)
+class Documents:
+    """All files of an inventory, in path order; `root` is where files beside them are looked for."""
+
+    root: Path
+    documents: tuple[Document, ...]
+    digests: tuple[tuple[str, str], ...]  # (path below root, SHA-256), sorted
+
+
+class _Refused(Exception):
+    """Reading this file stops here: the problem says why."""
+
+    def __init__(self, code: str, message: str, line: int, column: int) -> None:
+        super().__init__(message)
+        self.code, self.line, self.column = code, line, column
+
+
+class _Reader:
+    """One pass over libyaml's events, building plain values and the table of positions."""
+
+    def __init__(self, text: str, path: str, text_keys: frozenset[str]) -> None:
+        self.next_event = CParser(text).get_event
+        self.path = path
+        self.text_keys = text_keys
+        self.positions: dict[int, dict[Any, Position]] = {}
+        self.problems: list[Problem] = []
+        self.plain_ascii = text.isascii()
+
+    def read(self) -> Any:
+        """The one document of the stream; None where there is none."""
+        self.next_event()
+        event = self.next_event()
+        if type(event) is yaml.StreamEndEvent:
+            return None
+        value = self.node(self.next_event(), False, 0)
+        self.next_event()
+        event = self.next_event()
+        if type(event) is not yaml.StreamEndEvent:
+            raise self.refusal("yaml-several-documents", "a second document begins here; one file holds one", event)
+        return value
+
+    def node(self, event: Any, as_text: bool, depth: int) -> Any:
+        """The value that begins with `event`."""
+        kind = type(event)
+        if kind is yaml.ScalarEvent:
+            return self.scalar(event, as_text)
+        if kind is yaml.AliasEvent:
+            raise self.refusal("yaml-alias", "aliases are refused; share settings by `defaults`, `kinds` or `vars`", event)
+        self.check_plain(event)
+        if depth >= MAX_DEPTH:
+            raise self.refusal("yaml-too-deep", f"nested deeper than {MAX_DEPTH} levels", event)
+        if kind is yaml.MappingStartEvent:
+            return self.mapping(depth + 1, as_text)
+        return self.sequence(as_text, depth + 1)
+
+    def check_plain(self, event: Any) -> None:
+        """Refuse anchors and tags: both give a value a second meaning that a reader of the line cannot see."""
+        if event.anchor is not None:
+            raise self.refusal("yaml-alias", "anchors are refused; share settings by `defaults`, `kinds` or `vars`", event)
+        if event.tag is not None:
+            if event.tag == "!vault":
+                raise self.refusal("not-built-yet", "`!vault` values are not built yet: keep secrets out until they are", event)
+            raise self.refusal("yaml-tag", f"the tag {event.tag!r} is refused: values here are plain", event)
+
+    def scalar(self, event: Any, as_text: bool) -> Any:
+        """Text, a canonical integer, a boolean or nothing."""
+        text: str = event.value
+        if event.tag is not None or event.anchor is not None:
+            self.check_plain(event)
+        if len(text) > MAX_SCALAR_CHARACTERS:
+            raise self.refusal("yaml-too-large", f"a text longer than {MAX_SCALAR_CHARACTERS} characters", event)
+        if not self.plain_ascii and not text.isascii():
+            self.check_unicode(text, event)
+        if not event.implicit[0]:  # quoted, or a block scalar: text is meant
+            return text
+        if text == "":
+            return None
+        if as_text:
+            return text
+        if text == "true":
+            return True
+        if text == "false":
+            return False
+        if text == "null":
+            return None
+        first = text[0]
+        if (first.isdigit() or first == "-") and _INTEGER.match(text):
+            return int(text)
+        return text
+
+    def check_unicode(self, text: str, event: Any) -> None:
+        """Refuse what reads as something else: hidden controls, and letters that are not in NFC (UAX 15)."""
+        found = _HIDDEN.search(text)
+        line, column = event.start_mark.line, event.start_mark.column
+        at = Location(self.path, line + 1, column + 1)
+        if found:
+            code = f"U+{ord(found.group()):04X}"
+            message = f"an invisible or bidirectional control character ({code}) is in this text; remove it"
+            self.problems.append(Problem("text-hidden-character", Severity.ERROR, message, at))
+        elif not unicodedata.is_normalized("NFC", text):
+            message = "this text is not in Unicode normal form C: it looks like another spelling of itself; retype it"
+            self.problems.append(Problem("text-not-normalized", Severity.ERROR, message, at))
+
+    def mapping(self, depth: int, as_text: bool) -> dict[str, Any]:
+        """A mapping with text keys, each once."""
+        result: dict[str, Any] = {}
+        places: dict[Any, Position] = {}
+        self.positions[id(result)] = places
+        next_event, text_keys, scalar_event = self.next_event, self.text_keys, yaml.ScalarEvent
+        while True:
+            event = next_event()
+            kind = type(event)
+            if kind is yaml.MappingEndEvent:
+                return result
+            if kind is not scalar_event:
+                raise self.refusal("yaml-key", "a key must be plain text", event)
+            if event.tag is not None or event.anchor is not None:
+                self.check_plain(event)
+            key = event.value
+            mark = event.start_mark
+            line, column = mark.line, mark.column
+            if key == "<<":
+                raise self.refusal("yaml-merge-key", "merge keys are refused; share settings by `defaults`, `kinds` or `vars`", event)
+            event = next_event()
+            mark = event.start_mark
+            text_below = as_text or key in text_keys
+            value = self.scalar(event, text_below) if type(event) is scalar_event else self.node(event, text_below, depth)
+            if key in places:
+                self.add_duplicate(key, places[key], line, column)
+                continue
+            places[key] = (line, column, mark.line, mark.column)
+            result[key] = value
+
+    def add_duplicate(self, key: str, first: Position, line: int, column: int) -> None:
+        """YAML readers keep the last of two equal keys and lose the first in silence; both places are told."""
+        message = f"the key {key!r} stands twice in one mapping (first in line {first[0] + 1}); one of them would be lost"
+        here, there = Location(self.path, line + 1, column + 1), Location(self.path, first[0] + 1, first[1] + 1)
+        self.problems.append(Problem("yaml-duplicate-key", Severity.ERROR, message, here, (there,)))
+
+    def sequence(self, as_text: bool, depth: int) -> list[Any]:
+        """A list."""
+        result: list[Any] = []
+        places: dict[Any, Position] = {}
+        self.positions[id(result)] = places
+        while True:
+            event = self.next_event()
+            if type(event) is yaml.SequenceEndEvent:
+                return result
+            mark = event.start_mark
+            line, column = mark.line, mark.column
+            places[len(result)] = (line, column, line, column)
+            result.append(self.node(event, as_text, depth))
+
+    @staticmethod
+    def refusal(code: str, message: str, event: Any) -> _Refused:
+        """A reason to stop reading, with the place of `event`."""
+        return _Refused(code, message, event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def parse_document(data: bytes, path: str, text_keys: frozenset[str]) -> tuple[Document | None, list[Problem]]:
+    """One file's bytes as a `Document` and the problems in it; None where nothing could be made of it."""
+
+    def failed(code: str, message: str, line: int = 1, column: int = 1) -> tuple[None, list[Problem]]:
+        return None, [Problem(code, Severity.ERROR, message, Location(path, line, column))]
+
+    if len(data) > MAX_FILE_BYTES:
+        return failed("yaml-too-large", f"larger than {MAX_FILE_BYTES // 1024 // 1024} MB; split it by site")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        return failed("not-utf8", f"not UTF-8 text (byte 0x{data[error.start]:02x}); save it as UTF-8", line)
+    reader = _Reader(text, path, text_keys)
+    try:
+        value = reader.read()
+    except _Refused as error:
+        code, message, *_ = failed(error.code, str(error), error.line, error.column)
+        return None, [*reader.problems, *message]
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        said = " ".join(part for part in (error.context, error.problem) if part)
+        return None, [*reader.problems, Problem("yaml-syntax", Severity.ERROR, f"not YAML: {said}", Location(path, line, column))]
+    except yaml.YAMLError as error:
+        return None, [*reader.problems, *failed("yaml-syntax", f"not YAML: {' '.join(str(error).split())}")[1]]
+    return Document(path, value, reader.positions), reader.problems
+
+
+def find_files(root: Path) -> list[Path]:
+    """Every `*.yml` and `*.yaml` below `root` in path order (or `root` itself); hidden folders are left out.
+
+    Raises `UnreadableFile` where there is nothing to read.
+    """
+    if root.is_file():
+        return [root]
+    if not root.is_dir():
+        raise UnreadableFile(f"{root}: no such inventory; name one with -i, or make one with `fleet init {root}`")
+    found = sorted(
+        path
+        for path in root.rglob("*")
+        if path.suffix in _SUFFIXES
+        and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        and path.is_file()
+    )
+    if not found:
+        raise UnreadableFile(f"{root}: no *.yml or *.yaml below it; `fleet init DIR` makes a first one")
+    if len(found) > MAX_FILES:
+        raise UnreadableFile(f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?")
+    return found
+
+
+def read_documents(root: Path, text_keys: frozenset[str]) -> tuple[Documents, list[Problem]]:
+    """All files of the inventory at `root`, and what is wrong with them as YAML."""
+    documents: list[Document] = []
+    problems: list[Problem] = []
+    digests: list[tuple[str, str]] = []
+    base = root if root.is_dir() else root.parent
+    for path in find_files(root):
+        if base != path.parent and not path.resolve().is_relative_to(base.resolve()):
+            problems.append(_escape_problem(path))
+            continue
+        data = read_bytes(path)
+        digests.append((path.relative_to(base).as_posix(), hashlib.sha256(data).hexdigest()))
+        document, found = parse_document(data, str(path), text_keys)
+        problems += found
+        if document is not None and document.value is not None:
+            documents.append(document)
+    return Documents(base, tuple(documents), tuple(digests)), problems
+
+
+def _escape_problem(path: Path) -> Problem:
+    message = "a symbolic link leads out of the inventory's folder; what it shows could change unseen; copy the file in"
+    return Problem("path-escapes", Severity.ERROR, message, Location(str(path)))
+
+
+def read_bytes(path: Path) -> bytes:
+    """The bytes of a file, at most one more than the limit so that the limit is noticed."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror}; fleet reads nothing further") from error
+
+
+def read_beside(root: Path, name: str) -> bytes:
+    """A file that the inventory names, which must lie below its folder, symbolic links followed (T12).
+
+    Raises `ValueError` with the reason in words where it does not, or cannot be read.
+    """
+    if name.startswith("/") or "\x00" in name:
+        raise ValueError(f"{name!r} must be a path below the inventory's folder")
+    path = (root / name).resolve()
+    if not path.is_relative_to(root.resolve()):
+        raise ValueError(f"{name!r} leads out of the inventory's folder")
+    try:
+        data = path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else None
+    except OSError as error:
+        raise ValueError(f"{name!r} cannot be read: {error.strerror}") from error
+    if data is None:
+        raise ValueError(f"{name!r} is larger than {MAX_FILE_BYTES // 1024 // 1024} MB")
+    return data
+
+
+def package_folder(name: str) -> Path:
+    """A folder that ships with fleet (`schemas`, `playbooks`): in the wheel as package data, else beside us."""
+    packaged = Path(str(resources.files("fleet"))) / name
+    return packaged if packaged.is_dir() else packaged.parent.parent / name
+
+
+def read_schema(name: str) -> dict[str, Any]:
+    """A packaged JSON Schema by its name, such as `inventory`."""
+    path = package_folder("schemas") / f"{name}.schema.json"
+    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return loaded
+
+
+def list_schemas() -> tuple[str, ...]:
+    """The names of the schemas that ship with fleet."""
+    return tuple(sorted(path.name.removesuffix(".schema.json") for path in package_folder("schemas").glob("*.schema.json")))

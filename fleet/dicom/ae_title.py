@@ -7,6 +7,7 @@ normal forms, one that tells titles apart and one that finds twins.
 """
 
 import re
+from typing import Self
 
 MAX_CHARACTERS = 16
 
@@ -33,7 +34,7 @@ def _reason(text: str) -> str:
         if character < " " or character == "\x7f":
             return f"holds the control character {ord(character):02X}H"
         if character > "~":
-            return f"holds {ascii(character)}, which is outside the default character repertoire (ISO 646)"
+            return f"holds {character!a}, which is outside the default character repertoire (ISO 646)"
     trimmed = text.strip(" ")
     if not trimmed:
         return "is empty" if not text else "is nothing but spaces"
@@ -73,7 +74,7 @@ class AETitle(str):
 
     __slots__ = ()
 
-    def __new__(cls, text: str) -> "AETitle":
+    def __new__(cls, text: str) -> Self:
         reason = check_ae_title(text)
         if reason is not None:
             raise InvalidAETitleError(f"the AE title {text!r} {reason}")

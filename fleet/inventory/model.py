@@ -11,9 +11,9 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
+from fleet.documents import Document
 from fleet.errors import Location
 
-NOWHERE = Location("")
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
 KINDS = ("archive", "modality", "workstation", "relay", "worklist", "printer", "other")
@@ -22,14 +22,47 @@ ENGINES = ("dcmqrscp", "storescp", "wlmscpfs", "relay", "none")
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class Origin:
+    """Where a value was typed: a document and the steps to it; positions are looked up only when told."""
+
+    document: Document | None = None
+    steps: tuple[str | int, ...] = ()
+
+    def at(self, *below: str | int) -> Location:
+        """Where what lies `below` was typed, or the nearest thing above it that was."""
+        if self.document is None:
+            return Location("")
+        return self.document.locate((*self.steps, *below))
+
+
+NO_ORIGIN = Origin()
+
+
+class Placed:
+    """What was typed somewhere, and can say where."""
+
+    __slots__ = ()
+    origin: Origin
+
+    def at(self, *below: str | int) -> Location:
+        """Where the value under these keys was typed, or where this begins."""
+        return self.origin.at(*below)
+
+    @property
+    def location(self) -> Location:
+        """Where this begins."""
+        return self.origin.at()
+
+
+@dataclass(frozen=True, slots=True)
+class Site(Placed):
     """A place; `external` ones are not ours: nothing plain or identified goes there."""
 
     name: str
     external: bool = False
     labels: Mapping[str, str] = EMPTY
     vars: Mapping[str, Any] = EMPTY
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +87,13 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
-class Maintenance:
+class Maintenance(Placed):
     """A time when a silent AE is no fault; ISO 8601 with an offset, as typed."""
 
     starts_at: str
     ends_at: str
     reason: str
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +135,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class Host(Placed):
     """A machine that fleet logs in to; `vars` are merged fleet < site < host."""
 
     name: str
@@ -114,11 +147,11 @@ class Host:
     labels: Mapping[str, str] = EMPTY
     vars: Mapping[str, Any] = EMPTY
     retired: bool = False
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Instance:
+class Instance(Placed):
     """One process of an entity on a host of ours; `address` is where DICOM listens on it.
 
     `vars` and `verify` are merged over every layer, this host's between the site's and the entity's.
@@ -129,18 +162,18 @@ class Instance:
     address: str
     vars: Mapping[str, Any] = EMPTY
     verify: VerifySettings = VerifySettings()
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class AlsoTitle:
+class AlsoTitle(Placed):
     """A further title of the same machine; `services` are those where it stands for the main title."""
 
     ae_title: str
     port: int | None
     listens: bool
     services: tuple[str, ...] = ()
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,16 +186,16 @@ class SharedTitle:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class Run(Placed):
     """What serves an entity on our hosts: an engine and that engine's own settings, as typed."""
 
     engine: str
     settings: Mapping[str, Any] = EMPTY
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Entity:
+class Entity(Placed):
     """An Application Entity: one title, one meaning.
 
     A box has `address` and `port`; what runs on our hosts has `instances`; an SCU only has `listens=False`
@@ -192,12 +225,7 @@ class Entity:
     run: Run | None = None
     verify: VerifySettings = VerifySettings()
     shared_title: SharedTitle | None = None
-    location: Location = NOWHERE
-    positions: Mapping[str, Location] = field(default=EMPTY, compare=False)  # by key: ae_title, port, ...
-
-    def at(self, key: str) -> Location:
-        """Where `key` was typed, or where the entity begins."""
-        return self.positions.get(key, self.location)
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
     @property
     def titles(self) -> tuple[str, ...]:
@@ -211,7 +239,7 @@ class Entity:
 
 
 @dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(Placed):
     """Who may talk to whom; selectors as typed, resolved by `peers`."""
 
     source: str
@@ -219,21 +247,20 @@ class Flow:
     services: tuple[str, ...]
     within_site: bool = False
     except_sites: tuple[str, ...] = ()
-    location: Location = NOWHERE
-    positions: Mapping[str, Location] = field(default=EMPTY, compare=False)
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Prober:
+class Prober(Placed):
     """Who asks C-ECHO of everybody; its title belongs to no entity."""
 
     ae_title: str
     addresses: tuple[str, ...]
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class Schedule(Placed):
     """Named opening hours; `open` windows as typed, read by `inventory.schedule`."""
 
     name: str
@@ -241,21 +268,21 @@ class Schedule:
     open: tuple[str, ...]
     holidays_as: str | None = None
     holiday_dates: tuple[str, ...] = ()
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class RouteDestination:
+class RouteDestination(Placed):
     """One destination of a route; `ae_title` may hold a `{{ var }}` until it is resolved for a relay."""
 
     ae_title: str
     during: str | None = None
     backup_after_s: float | None = None
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Route:
+class Route(Placed):
     """One route of a relay; `when`, `require`, `deidentify`, `edit` as typed (the relay's own contract)."""
 
     name: str
@@ -266,43 +293,43 @@ class Route:
     edit: tuple[Mapping[str, Any], ...] = ()
     primary: tuple[RouteDestination, ...] = ()
     optional: tuple[RouteDestination, ...] = ()
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Relay:
+class Relay(Placed):
     """Store-and-forward routes; `entity` is a selector: one text for twelve relays."""
 
     entity: str
     timezone: str
     match: str = "all"
     routes: tuple[Route, ...] = ()
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class VirtualAddress:
+class VirtualAddress(Placed):
     """An address of a virtual service; `prefix` is its network's length, None where none was typed."""
 
     address: str
     prefix: int | None = None
     until: str | None = None
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Vrrp:
+class Vrrp(Placed):
     """VRRP of a virtual service (RFC 5798): `priority` by host name."""
 
     interface: str
     virtual_router_id: int
     priority: Mapping[str, int]
     auth_pass: str | None = None
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class HealthCheck:
+class HealthCheck(Placed):
     """The C-ECHO that decides whether a member serves; `calling` belongs to no entity."""
 
     calling: str
@@ -310,7 +337,7 @@ class HealthCheck:
     timeout_s: float = 3.0
     fall: int = 3
     rise: int = 2
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +350,7 @@ class ExternalScript:
 
 
 @dataclass(frozen=True, slots=True)
-class VirtualService:
+class VirtualService(Placed):
     """One title and address in front of several instances."""
 
     name: str
@@ -337,12 +364,11 @@ class VirtualService:
     check: HealthCheck = HealthCheck("LOADBALANCER")
     script: ExternalScript | None = None
     shared_storage_reason: str | None = None
-    location: Location = NOWHERE
-    positions: Mapping[str, Location] = field(default=EMPTY, compare=False)
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Placed):
     """Public parts only; private keys come with secrets and are refused until then."""
 
     name: str
@@ -350,11 +376,11 @@ class Certificate:
     cert_file: str | None = None
     ca_pem: str | None = None
     cert_pem: str | None = None
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class TeamFile:
+class TeamFile(Placed):
     """A text file of the team's own, kept on the hosts of `where`."""
 
     template: str
@@ -365,27 +391,27 @@ class TeamFile:
     check: str | None = None
     handler: str | None = None
     source: str = ""  # the template's text, read beside the inventory
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class Waiver:
+class Waiver(Placed):
     """A problem that a team has accepted until a date."""
 
     code: str
     where: str
     reason: str
     until: str
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class RetiredTitle:
+class RetiredTitle(Placed):
     """A title not to be used again before a date."""
 
     ae_title: str
     until: str
-    location: Location = NOWHERE
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -417,7 +443,8 @@ class Inventory:
     retired_titles: tuple[RetiredTitle, ...] = ()
     naming: Naming | None = None
     controllers: tuple[str, ...] = ()
-    group_locations: Mapping[str, Location] = EMPTY
+    group_origins: Mapping[str, Origin] = EMPTY
+    left_out: frozenset[str] = frozenset()  # titles and names that are typed but broken: known, not usable
 
     @cached_property
     def by_title(self) -> Mapping[str, Entity]:

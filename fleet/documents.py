@@ -101,7 +101,9 @@ class _Reader:
         self.next_event()
         event = self.next_event()
         if type(event) is not yaml.StreamEndEvent:
-            raise self.refusal("yaml-several-documents", "a second document begins here; one file holds one", event)
+            raise self.refusal(
+                "yaml-several-documents", "a second document begins here; one file holds one", event
+            )
         return value
 
     def node(self, event: Any, as_text: bool, depth: int) -> Any:
@@ -110,7 +112,9 @@ class _Reader:
         if kind is yaml.ScalarEvent:
             return self.scalar(event, as_text)
         if kind is yaml.AliasEvent:
-            raise self.refusal("yaml-alias", "aliases are refused; share settings by `defaults`, `kinds` or `vars`", event)
+            raise self.refusal(
+                "yaml-alias", "aliases are refused; share settings by `defaults`, `kinds` or `vars`", event
+            )
         self.check_plain(event)
         if depth >= MAX_DEPTH:
             raise self.refusal("yaml-too-deep", f"nested deeper than {MAX_DEPTH} levels", event)
@@ -121,10 +125,16 @@ class _Reader:
     def check_plain(self, event: Any) -> None:
         """Refuse anchors and tags: both give a value a second meaning that a reader of the line cannot see."""
         if event.anchor is not None:
-            raise self.refusal("yaml-alias", "anchors are refused; share settings by `defaults`, `kinds` or `vars`", event)
+            raise self.refusal(
+                "yaml-alias", "anchors are refused; share settings by `defaults`, `kinds` or `vars`", event
+            )
         if event.tag is not None:
             if event.tag == "!vault":
-                raise self.refusal("not-built-yet", "`!vault` values are not built yet: keep secrets out until they are", event)
+                raise self.refusal(
+                    "not-built-yet",
+                    "`!vault` values are not built yet: keep secrets out until they are",
+                    event,
+                )
             raise self.refusal("yaml-tag", f"the tag {event.tag!r} is refused: values here are plain", event)
 
     def scalar(self, event: Any, as_text: bool) -> Any:
@@ -133,7 +143,9 @@ class _Reader:
         if event.tag is not None or event.anchor is not None:
             self.check_plain(event)
         if len(text) > MAX_SCALAR_CHARACTERS:
-            raise self.refusal("yaml-too-large", f"a text longer than {MAX_SCALAR_CHARACTERS} characters", event)
+            raise self.refusal(
+                "yaml-too-large", f"a text longer than {MAX_SCALAR_CHARACTERS} characters", event
+            )
         if not self.plain_ascii and not text.isascii():
             self.check_unicode(text, event)
         if not event.implicit[0]:  # quoted, or a block scalar: text is meant
@@ -185,11 +197,19 @@ class _Reader:
             mark = event.start_mark
             line, column = mark.line, mark.column
             if key == "<<":
-                raise self.refusal("yaml-merge-key", "merge keys are refused; share settings by `defaults`, `kinds` or `vars`", event)
+                raise self.refusal(
+                    "yaml-merge-key",
+                    "merge keys are refused; share settings by `defaults`, `kinds` or `vars`",
+                    event,
+                )
             event = next_event()
             mark = event.start_mark
             text_below = as_text or key in text_keys
-            value = self.scalar(event, text_below) if type(event) is scalar_event else self.node(event, text_below, depth)
+            value = (
+                self.scalar(event, text_below)
+                if type(event) is scalar_event
+                else self.node(event, text_below, depth)
+            )
             if key in places:
                 self.add_duplicate(key, places[key], line, column)
                 continue
@@ -199,7 +219,10 @@ class _Reader:
     def add_duplicate(self, key: str, first: Position, line: int, column: int) -> None:
         """YAML readers keep the last of two equal keys and lose the first in silence; both places are told."""
         message = f"the key {key!r} stands twice in one mapping (first in line {first[0] + 1}); one of them would be lost"
-        here, there = Location(self.path, line + 1, column + 1), Location(self.path, first[0] + 1, first[1] + 1)
+        here, there = (
+            Location(self.path, line + 1, column + 1),
+            Location(self.path, first[0] + 1, first[1] + 1),
+        )
         self.problems.append(Problem("yaml-duplicate-key", Severity.ERROR, message, here, (there,)))
 
     def sequence(self, as_text: bool, depth: int) -> list[Any]:
@@ -222,7 +245,9 @@ class _Reader:
         return _Refused(code, message, event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-def parse_document(data: bytes, path: str, text_keys: frozenset[str]) -> tuple[Document | None, list[Problem]]:
+def parse_document(
+    data: bytes, path: str, text_keys: frozenset[str]
+) -> tuple[Document | None, list[Problem]]:
     """One file's bytes as a `Document` and the problems in it; None where nothing could be made of it."""
 
     def failed(code: str, message: str, line: int = 1, column: int = 1) -> tuple[None, list[Problem]]:
@@ -245,9 +270,15 @@ def parse_document(data: bytes, path: str, text_keys: frozenset[str]) -> tuple[D
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         said = " ".join(part for part in (error.context, error.problem) if part)
-        return None, [*reader.problems, Problem("yaml-syntax", Severity.ERROR, f"not YAML: {said}", Location(path, line, column))]
+        return None, [
+            *reader.problems,
+            Problem("yaml-syntax", Severity.ERROR, f"not YAML: {said}", Location(path, line, column)),
+        ]
     except yaml.YAMLError as error:
-        return None, [*reader.problems, *failed("yaml-syntax", f"not YAML: {' '.join(str(error).split())}")[1]]
+        return None, [
+            *reader.problems,
+            *failed("yaml-syntax", f"not YAML: {' '.join(str(error).split())}")[1],
+        ]
     return Document(path, value, reader.positions), reader.problems
 
 
@@ -259,7 +290,9 @@ def find_files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     if not root.is_dir():
-        raise UnreadableFile(f"{root}: no such inventory; name one with -i, or make one with `fleet init {root}`")
+        raise UnreadableFile(
+            f"{root}: no such inventory; name one with -i, or make one with `fleet init {root}`"
+        )
     found = sorted(
         path
         for path in root.rglob("*")
@@ -270,7 +303,9 @@ def find_files(root: Path) -> list[Path]:
     if not found:
         raise UnreadableFile(f"{root}: no *.yml or *.yaml below it; `fleet init DIR` makes a first one")
     if len(found) > MAX_FILES:
-        raise UnreadableFile(f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?")
+        raise UnreadableFile(
+            f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?"
+        )
     return found
 
 
@@ -341,4 +376,8 @@ def read_schema(name: str) -> dict[str, Any]:
 
 def list_schemas() -> tuple[str, ...]:
     """The names of the schemas that ship with fleet."""
-    return tuple(sorted(path.name.removesuffix(".schema.json") for path in package_folder("schemas").glob("*.schema.json")))
+    return tuple(
+        sorted(
+            path.name.removesuffix(".schema.json") for path in package_folder("schemas").glob("*.schema.json")
+        )
+    )

@@ -16,6 +16,12 @@ from fleet.errors import Location
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
+
+def empty() -> Mapping[str, Any]:
+    """The one empty mapping, as a default."""
+    return EMPTY
+
+
 KINDS = ("archive", "modality", "workstation", "relay", "worklist", "printer", "other")
 SERVICES = ("verification", "storage", "query-retrieve", "worklist", "storage-commitment", "mpps", "print")
 ENGINES = ("dcmqrscp", "storescp", "wlmscpfs", "relay", "none")
@@ -60,8 +66,8 @@ class Site(Placed):
 
     name: str
     external: bool = False
-    labels: Mapping[str, str] = EMPTY
-    vars: Mapping[str, Any] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=empty)
+    vars: Mapping[str, Any] = field(default_factory=empty)
     origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
@@ -144,8 +150,8 @@ class Host(Placed):
     ssh: SshSettings = SshSettings()
     host_keys: tuple[str, ...] = ()
     redundancy_group: str | None = None
-    labels: Mapping[str, str] = EMPTY
-    vars: Mapping[str, Any] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=empty)
+    vars: Mapping[str, Any] = field(default_factory=empty)
     retired: bool = False
     origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
@@ -160,7 +166,7 @@ class Instance(Placed):
     host: str
     port: int
     address: str
-    vars: Mapping[str, Any] = EMPTY
+    vars: Mapping[str, Any] = field(default_factory=empty)
     verify: VerifySettings = VerifySettings()
     origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
@@ -190,7 +196,7 @@ class Run(Placed):
     """What serves an entity on our hosts: an engine and that engine's own settings, as typed."""
 
     engine: str
-    settings: Mapping[str, Any] = EMPTY
+    settings: Mapping[str, Any] = field(default_factory=empty)
     origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
@@ -217,10 +223,10 @@ class Entity(Placed):
     description: str = ""
     contact: str = ""
     comment: str = ""
-    labels: Mapping[str, str] = EMPTY
-    vars: Mapping[str, Any] = EMPTY
+    labels: Mapping[str, str] = field(default_factory=empty)
+    vars: Mapping[str, Any] = field(default_factory=empty)
     also: tuple[AlsoTitle, ...] = ()
-    seen_as: Mapping[str, str] = EMPTY
+    seen_as: Mapping[str, str] = field(default_factory=empty)
     tls: Tls | None = None
     run: Run | None = None
     verify: VerifySettings = VerifySettings()
@@ -286,7 +292,7 @@ class Route(Placed):
     """One route of a relay; `when`, `require`, `deidentify`, `edit` as typed (the relay's own contract)."""
 
     name: str
-    when: Mapping[str, Any] = EMPTY
+    when: Mapping[str, Any] = field(default_factory=empty)
     otherwise: str | None = None  # skip or hold
     require: tuple[Any, ...] | Mapping[str, Any] = ()
     deidentify: Mapping[str, Any] | None = None
@@ -419,7 +425,7 @@ class Naming:
     """How new titles are proposed; titles in use are not judged by it."""
 
     pattern: str
-    codes: Mapping[str, str] = EMPTY
+    codes: Mapping[str, str] = field(default_factory=empty)
 
 
 @dataclass(frozen=True)
@@ -431,19 +437,19 @@ class Inventory:
     sites: Mapping[str, Site]
     hosts: Mapping[str, Host]
     entities: tuple[Entity, ...]
-    groups: Mapping[str, str] = EMPTY
+    groups: Mapping[str, str] = field(default_factory=empty)
     flows: tuple[Flow, ...] = ()
     probers: tuple[Prober, ...] = ()
-    schedules: Mapping[str, Schedule] = EMPTY
+    schedules: Mapping[str, Schedule] = field(default_factory=empty)
     relays: tuple[Relay, ...] = ()
     virtual_services: tuple[VirtualService, ...] = ()
-    certificates: Mapping[str, Certificate] = EMPTY
+    certificates: Mapping[str, Certificate] = field(default_factory=empty)
     files: tuple[TeamFile, ...] = ()
     waivers: tuple[Waiver, ...] = ()
     retired_titles: tuple[RetiredTitle, ...] = ()
     naming: Naming | None = None
     controllers: tuple[str, ...] = ()
-    group_origins: Mapping[str, Origin] = EMPTY
+    group_origins: Mapping[str, Origin] = field(default_factory=empty)
     left_out: frozenset[str] = frozenset()  # titles and names that are typed but broken: known, not usable
 
     @cached_property

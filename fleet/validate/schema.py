@@ -104,15 +104,27 @@ def _describe(document: Document, error: jsonschema.ValidationError) -> list[Pro
         missing = [key for key in wanted if key not in value]
         code, text = "schema-missing-key", f"{_place(path)} lacks {_join(missing)}"
     elif validator == "type":
-        code, text = "schema-type", f"{name} must be {_kind(wanted)}, not {_show(value)}{_hint(wanted, value)}"
+        code, text = (
+            "schema-type",
+            f"{name} must be {_kind(wanted)}, not {_show(value)}{_hint(wanted, value)}",
+        )
     elif validator == "enum":
-        code, text = "schema-value", f"{name}: {_show(value)} is none of {_join(wanted)}{_did_you_mean(value, wanted)}"
+        code, text = (
+            "schema-value",
+            f"{name}: {_show(value)} is none of {_join(wanted)}{_did_you_mean(value, wanted)}",
+        )
     elif validator == "const":
         code, text = "schema-value", f"{name} can only be {_show(wanted)}"
     elif validator in ("minimum", "maximum"):
-        code, text = "schema-value", f"{name}: {value} is {'below' if validator == 'minimum' else 'above'} {wanted}"
+        code, text = (
+            "schema-value",
+            f"{name}: {value} is {'below' if validator == 'minimum' else 'above'} {wanted}",
+        )
     elif validator == "pattern":
-        code, text = "schema-value", f"{name}: {_show(value)} is not of its form. {error.schema.get('description', '')}".rstrip()
+        code, text = (
+            "schema-value",
+            f"{name}: {_show(value)} is not of its form. {error.schema.get('description', '')}".rstrip(),
+        )
     elif validator in ("minLength", "maxLength", "minItems", "maxItems", "uniqueItems"):
         code, text = "schema-value", f"{name}: {_show(value)} {_LENGTHS[validator].format(wanted)}"
     return [Problem(code, Severity.ERROR, text, document.locate(path))]
@@ -162,7 +174,13 @@ def _show(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-_KINDS = {"string": "text", "integer": "a whole number", "boolean": "true or false", "object": "a mapping", "array": "a list"}
+_KINDS = {
+    "string": "text",
+    "integer": "a whole number",
+    "boolean": "true or false",
+    "object": "a mapping",
+    "array": "a list",
+}
 
 
 def _kind(wanted: Any) -> str:

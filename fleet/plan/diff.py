@@ -1,0 +1,143 @@
+"""A plan for people: unified diffs by file, equal ones folded over hosts, the outliers first.
+
+What stood on a host is untrusted text: control characters, bidi controls and bytes that are no UTF-8 come
+out as \\xNN (T40, T53), so that a diff cannot move the cursor of whoever reads it.
+"""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from fleet.plan.steps import (
+    CleanLeftover,
+    DaemonReload,
+    EnableUnit,
+    FileState,
+    MakeFolder,
+    Plan,
+    RecordManifest,
+    ReloadUnit,
+    RemoveFile,
+    RestartUnit,
+    RunCheck,
+    RunHandler,
+    StartUnit,
+    Step,
+    StopUnit,
+    WriteFile,
+)
+
+MAX_DIFF_LINES = 20_000
+
+
+def escape_text(text: str) -> str:
+    """One line that does nothing to a terminal; tabs stay."""
+    return "".join(char if char.isprintable() or char == "\t" else _escape(char) for char in text)
+
+
+def _escape(char: str) -> str:
+    code = ord(char)
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+
+
+def split_lines(content: bytes) -> list[str]:
+    """The lines of any bytes, escaped; a missing last newline is a line of its own, as in diff(1)."""
+    text = content.decode("utf-8", "backslashreplace")
+    lines = text.split("\n")
+    if lines[-1] == "":
+        return [escape_text(line) for line in lines[:-1]]
+    return [*(escape_text(line) for line in lines), "\\ No newline at end of file"]
+
+
+def diff_file(
+    path: str, before: FileState | None, after: FileState | None, *, sensitive: bool = False
+) -> list[str]:
+    """The unified diff of one file, mode and owner first."""
+    lines = [f"--- {path if before else '/dev/null'}", f"+++ {path if after else '/dev/null'}"]
+    if before and after and before.mode != after.mode:
+        lines += [f"-mode {before.mode:04o}", f"+mode {after.mode:04o}"]
+    if before and after and before.owner not in {None, after.owner}:
+        lines += [f"-owner {before.owner}", f"+owner {after.owner}"]
+    if after and not before:
+        lines.append(f"+mode {after.mode:04o} owner {after.owner}")
+    return lines + _diff_content(before, after, sensitive=sensitive)
+
+
+def _diff_content(before: FileState | None, after: FileState | None, *, sensitive: bool) -> list[str]:
+    if before and after and before.digest == after.digest:
+        return []
+    if sensitive:
+        return ["(content masked: it holds secrets)"]
+    if (before and before.content is None) or (after and after.content is None):
+        return ["(content not shown: too large, or the host did not send it)"]
+    old = split_lines(before.content or b"") if before else []
+    new = split_lines(after.content or b"") if after else []
+    if len(old) + len(new) > MAX_DIFF_LINES:
+        return [f"(content not shown: {len(old)} lines become {len(new)})"]
+    return list(difflib.unified_diff(old, new, lineterm=""))[2:]
+
+
+def describe_step(step: Step, *, sensitive: bool = False) -> tuple[str, ...]:
+    """What a step would do: a sentence, and for files the diff below it."""
+    match step:
+        case WriteFile():
+            head = f"{step.reason} {step.path}"
+            return (head, *diff_file(step.path, step.before, step.after, sensitive=sensitive))
+        case RemoveFile():
+            return (f"remove {step.path}", *diff_file(step.path, step.before, None, sensitive=sensitive))
+        case _:
+            return (_describe_short(step),)
+
+
+def _describe_short(step: Step) -> str:
+    match step:
+        case MakeFolder():
+            return f"make folder {step.path} (mode {step.mode:04o}, owner {step.owner})"
+        case RunCheck():
+            return f"check {step.path} with {escape_text(step.check.name)}"
+        case StopUnit():
+            return f"stop and disable {step.unit}"
+        case DaemonReload():
+            return "reload systemd's unit files"
+        case EnableUnit():
+            return f"enable {step.unit}"
+        case StartUnit():
+            return f"start {step.unit}"
+        case RestartUnit() | ReloadUnit():
+            verb = "restart" if isinstance(step, RestartUnit) else "reload"
+            return f"{verb} {step.unit} ({step.reason})"
+        case RunHandler():
+            return f"run handler {escape_text(step.command)} ({step.reason})"
+        case RecordManifest():
+            words = [*(f"+{name}" for name in step.claimed), *(f"-{name}" for name in step.dropped)]
+            return f"write down what is ours: {' '.join(words)}"
+        case CleanLeftover():
+            return "remove what an interrupted run had staged"
+        case _:
+            return type(step).__name__
+
+
+@dataclass(frozen=True, slots=True)
+class FoldedDiff:
+    """One change and all the hosts that it is the same on."""
+
+    hosts: tuple[str, ...]
+    lines: tuple[str, ...]
+
+    @property
+    def title(self) -> str:
+        """The sentence over the diff."""
+        return self.lines[0]
+
+
+def fold_diffs(
+    plan: Plan, is_sensitive: Callable[[str], bool] = lambda _path: False
+) -> tuple[FoldedDiff, ...]:
+    """Equal changes once, with their hosts; the smallest groups first, for those are the odd ones."""
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for host in plan.hosts:
+        for step in host.steps:
+            lines = describe_step(step, sensitive=is_sensitive(getattr(step, "path", "")))
+            groups.setdefault(lines, []).append(host.host)
+    folded = [FoldedDiff(tuple(hosts), lines) for lines, hosts in groups.items()]
+    return tuple(sorted(folded, key=lambda group: len(group.hosts)))

@@ -101,9 +101,7 @@ class _Reader:
         self.next_event()
         event = self.next_event()
         if type(event) is not yaml.StreamEndEvent:
-            raise self.refusal(
-                "yaml-several-documents", "a second document begins here; one file holds one", event
-            )
+            raise self.refusal("yaml-several-documents", "a second document begins here; one file holds one", event)
         return value
 
     def node(self, event: Any, as_text: bool, depth: int) -> Any:
@@ -143,9 +141,7 @@ class _Reader:
         if event.tag is not None or event.anchor is not None:
             self.check_plain(event)
         if len(text) > MAX_SCALAR_CHARACTERS:
-            raise self.refusal(
-                "yaml-too-large", f"a text longer than {MAX_SCALAR_CHARACTERS} characters", event
-            )
+            raise self.refusal("yaml-too-large", f"a text longer than {MAX_SCALAR_CHARACTERS} characters", event)
         if not self.plain_ascii and not text.isascii():
             self.check_unicode(text, event)
         if not event.implicit[0]:  # quoted, or a block scalar: text is meant
@@ -206,9 +202,7 @@ class _Reader:
             mark = event.start_mark
             text_below = as_text or key in text_keys
             value = (
-                self.scalar(event, text_below)
-                if type(event) is scalar_event
-                else self.node(event, text_below, depth)
+                self.scalar(event, text_below) if type(event) is scalar_event else self.node(event, text_below, depth)
             )
             if key in places:
                 self.add_duplicate(key, places[key], line, column)
@@ -218,7 +212,9 @@ class _Reader:
 
     def add_duplicate(self, key: str, first: Position, line: int, column: int) -> None:
         """YAML readers keep the last of two equal keys and lose the first in silence; both places are told."""
-        message = f"the key {key!r} stands twice in one mapping (first in line {first[0] + 1}); one of them would be lost"
+        message = (
+            f"the key {key!r} stands twice in one mapping (first in line {first[0] + 1}); one of them would be lost"
+        )
         here, there = (
             Location(self.path, line + 1, column + 1),
             Location(self.path, first[0] + 1, first[1] + 1),
@@ -245,9 +241,7 @@ class _Reader:
         return _Refused(code, message, event.start_mark.line + 1, event.start_mark.column + 1)
 
 
-def parse_document(
-    data: bytes, path: str, text_keys: frozenset[str]
-) -> tuple[Document | None, list[Problem]]:
+def parse_document(data: bytes, path: str, text_keys: frozenset[str]) -> tuple[Document | None, list[Problem]]:
     """One file's bytes as a `Document` and the problems in it; None where nothing could be made of it."""
 
     def failed(code: str, message: str, line: int = 1, column: int = 1) -> tuple[None, list[Problem]]:
@@ -290,9 +284,7 @@ def find_files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     if not root.is_dir():
-        raise UnreadableFile(
-            f"{root}: no such inventory; name one with -i, or make one with `fleet init {root}`"
-        )
+        raise UnreadableFile(f"{root}: no such inventory; name one with -i, or make one with `fleet init {root}`")
     found = sorted(
         path
         for path in root.rglob("*")
@@ -303,9 +295,7 @@ def find_files(root: Path) -> list[Path]:
     if not found:
         raise UnreadableFile(f"{root}: no *.yml or *.yaml below it; `fleet init DIR` makes a first one")
     if len(found) > MAX_FILES:
-        raise UnreadableFile(
-            f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?"
-        )
+        raise UnreadableFile(f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?")
     return found
 
 
@@ -377,7 +367,5 @@ def read_schema(name: str) -> dict[str, Any]:
 def list_schemas() -> tuple[str, ...]:
     """The names of the schemas that ship with fleet."""
     return tuple(
-        sorted(
-            path.name.removesuffix(".schema.json") for path in package_folder("schemas").glob("*.schema.json")
-        )
+        sorted(path.name.removesuffix(".schema.json") for path in package_folder("schemas").glob("*.schema.json"))
     )

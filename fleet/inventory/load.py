@@ -108,9 +108,7 @@ class _Loader:
     def remember(self, value: Any) -> None:
         """Keep the names of what is left out, so that nobody calls them unknown."""
         if isinstance(value, dict):
-            self.left_out.update(
-                str(value[key]) for key in ("ae_title", "name") if isinstance(value.get(key), str)
-            )
+            self.left_out.update(str(value[key]) for key in ("ae_title", "name") if isinstance(value.get(key), str))
 
     def all_named(self, key: str) -> Iterator[tuple[str, Any, m.Origin]]:
         """Items of a mapping over all documents; a name given twice is a problem with both places."""
@@ -130,9 +128,7 @@ class _Loader:
 
     def twice(self, what: str, name: str, origin: m.Origin, first: m.Origin) -> None:
         """Two definitions of one name: neither may win in silence."""
-        text = (
-            f"{what}: {name!r} is defined twice (first at {first.at()}); one of them would be lost; keep one"
-        )
+        text = f"{what}: {name!r} is defined twice (first at {first.at()}); one of them would be lost; keep one"
         self.error("name-duplicate", text, origin, also=(first.at(),), subjects=(name,))
 
     # Fleet, sites, hosts -------------------------------------------------------------------------------
@@ -351,9 +347,7 @@ class _Loader:
             text = f"{title} listens nowhere: give it address and port, or instances, or listens: false"
             self.error("entity-place", text, origin, subjects=(title,))
         elif entity.listens and not entity.instances and entity.port is None:
-            text = (
-                f"{title} has no port, and none is inherited; give it one (104, or 11112 without privileges)"
-            )
+            text = f"{title} has no port, and none is inherited; give it one (104, or 11112 without privileges)"
             self.error("entity-place", text, origin, subjects=(title,))
 
     def entity_labels(self, kind: str, site: str, value: dict[str, Any]) -> Mapping[str, str]:
@@ -376,9 +370,7 @@ class _Loader:
             host = self.hosts.get(name)
             instance_port = item.get("port", port)
             if instance_port is None:
-                self.error(
-                    "entity-place", f"{value['ae_title']} on {name} has no port, and none is inherited", at
-                )
+                self.error("entity-place", f"{value['ae_title']} on {name} has no port, and none is inherited", at)
                 continue
             merged = merge(self.base(kind, site, name), value)
             found.append(
@@ -452,12 +444,9 @@ class _Loader:
                 groups["all"][1],
             )
         certificates = {
-            name: self.certificate(name, value, origin)
-            for name, value, origin in self.all_named("certificates")
+            name: self.certificate(name, value, origin) for name, value, origin in self.all_named("certificates")
         }
-        schedules = {
-            name: _schedule(name, value, origin) for name, value, origin in self.all_named("schedules")
-        }
+        schedules = {name: _schedule(name, value, origin) for name, value, origin in self.all_named("schedules")}
         files = tuple(self.team_file(value, origin) for value, origin in self.all_listed("files"))
         naming = self.fleet.get("naming")
         return m.Inventory(
@@ -513,7 +502,9 @@ class _Loader:
     def certificate(self, name: str, value: dict[str, Any], origin: m.Origin) -> m.Certificate:
         """A certificate's public parts."""
         if "key" in value:
-            text = f"certificates.{name}.key is not built yet: private keys are refused until secrets are kept as secrets"
+            text = (
+                f"certificates.{name}.key is not built yet: private keys are refused until secrets are kept as secrets"
+            )
             self.error("not-built-yet", text, origin, "key")
         ca_file, cert_file = value.get("ca_file"), value.get("cert_file")
         return m.Certificate(
@@ -568,9 +559,7 @@ def _verify_settings(value: dict[str, Any], origin: m.Origin) -> m.VerifySetting
         accept=tuple(value.get("accept", ())),
         importance=value.get("importance", "page"),
         maintenance=tuple(
-            m.Maintenance(
-                item["from"], item["until"], item["reason"], _below(origin, "verify", "maintenance", index)
-            )
+            m.Maintenance(item["from"], item["until"], item["reason"], _below(origin, "verify", "maintenance", index))
             for index, item in enumerate(value.get("maintenance", ()))
         ),
         expect=_expectation(expect) if expect else None,
@@ -606,9 +595,7 @@ def _schedule(name: str, value: dict[str, Any], origin: m.Origin) -> m.Schedule:
 
 
 def _relay(value: dict[str, Any], origin: m.Origin) -> m.Relay:
-    routes = tuple(
-        _route(item, _below(origin, "routes", index)) for index, item in enumerate(value["routes"])
-    )
+    routes = tuple(_route(item, _below(origin, "routes", index)) for index, item in enumerate(value["routes"]))
     return m.Relay(value["entity"], value["timezone"], value.get("match", "all"), routes, origin)
 
 
@@ -645,8 +632,7 @@ def _virtual_service(value: dict[str, Any], site: str, origin: m.Origin) -> m.Vi
         entity=value["entity"],
         site=site,
         addresses=tuple(
-            _virtual_address(item, _below(origin, "addresses", index))
-            for index, item in enumerate(value["addresses"])
+            _virtual_address(item, _below(origin, "addresses", index)) for index, item in enumerate(value["addresses"])
         ),
         port=value["port"],
         mode=value.get("mode", "failover"),

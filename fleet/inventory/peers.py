@@ -113,9 +113,7 @@ class Peers:
             return ()
         services = self.inventory.services_by_entity.get(entity.ae_title, ())
         if services:
-            places = tuple(
-                (address.address, service.port) for service in services for address in service.addresses
-            )
+            places = tuple((address.address, service.port) for service in services for address in service.addresses)
         elif entity.instances:
             places = tuple((instance.address, instance.port) for instance in entity.instances)
         elif entity.address and entity.address != "dhcp" and entity.port:
@@ -153,9 +151,7 @@ class Peers:
                 for service in resolved.flow.services:
                     for title in titles_for(source, service):
                         services[source.name, title].add(service)
-        peers = (
-            self._peer(entities[name], title, found, entity.site) for (name, title), found in services.items()
-        )
+        peers = (self._peer(entities[name], title, found, entity.site) for (name, title), found in services.items())
         return tuple(sorted(peers, key=lambda peer: peer.ae_title))
 
     def callers_of(self, entity: Entity) -> tuple[Peer, ...]:
@@ -172,9 +168,7 @@ class Peers:
                 for service in resolved.flow.services:
                     for title in titles_for(destination, service):
                         services[destination.name, title].add(service)
-        peers = (
-            self._peer(entities[name], title, found, entity.site) for (name, title), found in services.items()
-        )
+        peers = (self._peer(entities[name], title, found, entity.site) for (name, title), found in services.items())
         return tuple(sorted(peers, key=lambda peer: peer.ae_title))
 
     def move_destinations_of(self, archive: Entity) -> tuple[Peer, ...]:

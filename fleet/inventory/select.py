@@ -120,7 +120,9 @@ class Selectors:
 
     @staticmethod
     def _nothing(kind: str, text: str) -> str:
-        return f"the selector {text!r} matches no {kind}; nothing was done; `fleet inventory --list` shows what there is"
+        return (
+            f"the selector {text!r} matches no {kind}; nothing was done; `fleet inventory --list` shows what there is"
+        )
 
     def _universe(self, kind: str) -> _Universe:
         if kind not in self._universes:
@@ -190,11 +192,7 @@ class Selectors:
 
     def _attribute(self, kind: str, key: str, value: str, text: str) -> Indices:
         key = key.removeprefix("label.")
-        if key not in _KEYS and not any(
-            key in self._universe(each).attributes for each in ("entities", "hosts")
-        ):
+        if key not in _KEYS and not any(key in self._universe(each).attributes for each in ("entities", "hosts")):
             known = ", ".join(_KEYS)
-            raise EmptySelection(
-                f"{key!r} in the selector {text!r} is neither {known} nor a label of anything"
-            )
+            raise EmptySelection(f"{key!r} in the selector {text!r} is neither {known} nor a label of anything")
         return self._universe(kind).match_attribute(key, value)

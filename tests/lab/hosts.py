@@ -86,9 +86,7 @@ class LabHost:
             timeout=timeout_s, check=False,
         )  # fmt: skip
         if check and done.returncode:
-            raise HostError(
-                f"{self.name}: {command!r} ended with {done.returncode}: {done.stdout}{done.stderr}"
-            )
+            raise HostError(f"{self.name}: {command!r} ended with {done.returncode}: {done.stdout}{done.stderr}")
         return done
 
     def write_file(self, path: str, content: str, *, mode: int = 0o644, owner: str = "root:root") -> None:

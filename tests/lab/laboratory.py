@@ -15,9 +15,11 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 from tests.lab.hosts import CLEAN_ENVIRONMENT, HostPlace, LabHost
 from tests.lab.network import NetworkNamespace, Switch
@@ -66,9 +68,7 @@ class Controller:
         """This interpreter: `python("-m", "fleet.cli.main", "validate")`."""
         return self.run([sys.executable, *arguments], environment=environment, timeout_s=timeout_s)
 
-    def start(
-        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None
-    ) -> subprocess.Popen[str]:
+    def start(self, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
         """For what a test wants to interrupt or to talk to; the lab ends it at the latest."""
         return subprocess.Popen(
             ["ip", "netns", "exec", self.namespace.name, *command],
@@ -101,6 +101,18 @@ class Controller:
                 return connection.recv(64)
         except OSError:
             return b""
+
+    def request(self, method: str, url: str, body: str | None = None, timeout_s: float = 10) -> tuple[int, str]:
+        """One HTTP exchange, for the pages by which HAProxy and Orthanc tell how they are."""
+        place = urlsplit(url)
+        with self.namespace.entered():
+            connection = HTTPConnection(place.hostname or "", place.port, timeout=timeout_s)
+            try:
+                connection.request(method, f"{place.path}?{place.query}" if place.query else place.path, body)
+                answer = connection.getresponse()
+                return answer.status, answer.read().decode("utf-8", "replace")
+            finally:
+                connection.close()
 
     def echo(self, calling: str, called: str, address: str, port: int) -> subprocess.CompletedProcess[str]:
         """dcmtk's echoscu; its status is 0 for failures too, so ask `is_echo_answered`."""
@@ -212,9 +224,7 @@ class Lab:
         deadline = time.monotonic() + within_s
         while not self.controller.read_banner(host.address).startswith(b"SSH-2.0-"):
             if time.monotonic() > deadline or not host.is_running:
-                raise LabError(
-                    f"{host.name} did not answer on port 22; its console said:\n{host.console[-3000:]}"
-                )
+                raise LabError(f"{host.name} did not answer on port 22; its console said:\n{host.console[-3000:]}")
             time.sleep(0.05)
         host.run(["systemctl", "is-system-running", "--wait"], timeout_s=within_s)
 

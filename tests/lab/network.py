@@ -109,9 +109,7 @@ class Switch:
         self._ip("link", "add", port, "type", "veth",
                  "peer", "name", "eth0", "address", card, "netns", machine.name)  # fmt: skip
         self._ip("link", "set", port, "master", "br0", "up")
-        run_ip(
-            "-n", machine.name, "address", "add", f"{address}/{self.prefix_length}", "brd", "+", "dev", "eth0"
-        )
+        run_ip("-n", machine.name, "address", "add", f"{address}/{self.prefix_length}", "brd", "+", "dev", "eth0")
         run_ip("-n", machine.name, "link", "set", "eth0", "up")
 
     def _ip(self, *arguments: str) -> str:

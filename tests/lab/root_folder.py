@@ -24,13 +24,11 @@ LOGIN_USER = "fleet"
 # timers and consoles would only add noise. Nothing of the building machine may shine through.
 PREPARATION = f"""
 set -eu
-for unit in keepalived haproxy orthanc ssh; do
-    systemctl disable "$unit" >/dev/null 2>&1 || rm -f "/etc/rc2.d/"S*"$unit"
-done
+systemctl disable keepalived haproxy orthanc >/dev/null 2>&1
 systemctl enable ssh >/dev/null 2>&1
-systemctl mask console-getty.service getty@.service getty-static.service \
-    systemd-networkd-wait-online.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub_all.timer e2scrub_reap.service \
-    fstrim.timer systemd-timesyncd.service >/dev/null 2>&1
+systemctl mask console-getty.service getty@.service getty-static.service systemd-timesyncd.service \
+    apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer fstrim.timer \
+    e2scrub_all.timer e2scrub_reap.service >/dev/null 2>&1
 useradd --create-home --shell /bin/sh --password '*' {LOGIN_USER}
 install -d -m 0700 -o {LOGIN_USER} -g {LOGIN_USER} /home/{LOGIN_USER}/.ssh
 rm -f /etc/ssh/ssh_host_* /etc/machine-id /var/lib/dbus/machine-id /etc/resolv.conf /etc/hostname

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.dicom.dimse import EchoRQ, EchoRSP
-from fleet.dicom.errors import AbortReason, AbortSource, LocalUseError, PeerError, UnexpectedPduError
+from fleet.dicom.errors import AbortSource, LocalUseError, PeerError, UnexpectedPduError
 from fleet.dicom.pdu import (
     Abort,
     AssociateAC,
@@ -76,9 +76,7 @@ class Association:
     )
     is_requestor = False
 
-    def __init__(
-        self, max_pdu_bytes: int = MAX_PDU_BYTES, decode: Callable[[bytes], Pdu] = decode_pdu
-    ) -> None:
+    def __init__(self, max_pdu_bytes: int = MAX_PDU_BYTES, decode: Callable[[bytes], Pdu] = decode_pdu) -> None:
         """*max_pdu_bytes* bounds a P-DATA-TF; *decode* may be a `decode_pdu` that remembers."""
         self.state = State.IDLE
         self.artim_running = False
@@ -108,7 +106,7 @@ class Association:
             while (whole := reader.next_pdu()) is not None:
                 pdu = self._decode(whole)
                 self._step(_EVENT_OF[type(pdu)], pdu)
-                if self.state is State.IDLE:  # the transport is about to go: nothing counts any more
+                if self.wants_close:  # nothing counts any more
                     break
         except PeerError as error:
             self._deaf = True  # what follows in the stream has no frame any more

@@ -1,6 +1,7 @@
 """C-ECHO in command sets (PS3.7 9.1.5, 9.3.5, annex E): always Implicit VR Little Endian, group 0000."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.dicom.errors import InvalidValueError
@@ -98,9 +99,7 @@ def _read_elements(data: bytes) -> dict[int, bytes]:
         if group != 0:
             raise InvalidValueError(f"the command set holds an element of group {group:04X}")
         if length > len(data) - at:
-            raise InvalidValueError(
-                f"element (0000,{element:04X}) declares {length} bytes; {len(data) - at} are left"
-            )
+            raise InvalidValueError(f"element (0000,{element:04X}) declares {length} bytes; {len(data) - at} are left")
         elements[element] = data[at : at + length]
         at += length
     return elements
@@ -141,9 +140,10 @@ def _required(elements: dict[int, bytes], element: int) -> int:
 class CommandAssembler:
     """Puts the fragments of a command set together; fragments of data sets are counted and dropped."""
 
-    __slots__ = ("_buffer", "_context_id", "data_set_bytes")
+    __slots__ = ("_buffer", "_context_id", "_decode", "data_set_bytes")
 
-    def __init__(self) -> None:
+    def __init__(self, decode: Callable[[bytes], Command] = decode_command) -> None:
+        self._decode = decode
         self._buffer = bytearray()
         self._context_id: int | None = None
         self.data_set_bytes = 0
@@ -164,4 +164,4 @@ class CommandAssembler:
         whole = bytes(self._buffer)
         self._buffer.clear()
         self._context_id = None
-        return value.context_id, decode_command(whole)
+        return value.context_id, self._decode(whole)

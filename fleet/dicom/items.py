@@ -28,9 +28,7 @@ def iterate_items(data: bytes) -> Iterator[tuple[int, bytes]]:
         item_type, length = struct.unpack_from(">BxH", data, at)
         at += 4
         if length > len(data) - at:
-            raise InvalidValueError(
-                f"item {item_type:02X}H declares {length} bytes; {len(data) - at} are left"
-            )
+            raise InvalidValueError(f"item {item_type:02X}H declares {length} bytes; {len(data) - at} are left")
         yield item_type, data[at : at + length]
         at += length
 
@@ -72,9 +70,7 @@ class PresentationContextRQ:
     transfer_syntaxes: tuple[str, ...]
 
     def encode(self) -> bytes:
-        content = struct.pack("B3x", self.context_id) + encode_item(
-            0x30, self.abstract_syntax.encode("ascii")
-        )
+        content = struct.pack("B3x", self.context_id) + encode_item(0x30, self.abstract_syntax.encode("ascii"))
         for uid in self.transfer_syntaxes:
             content += encode_item(0x40, uid.encode("ascii"))
         return encode_item(0x20, content)
@@ -245,9 +241,7 @@ def _decode_maximum_length(content: bytes) -> MaximumLength:
 
 
 def _decode_window(content: bytes) -> AsynchronousOperationsWindow:
-    return AsynchronousOperationsWindow(
-        *struct.unpack(">HH", _exactly(content, 4, "the asynchronous window"))
-    )
+    return AsynchronousOperationsWindow(*struct.unpack(">HH", _exactly(content, 4, "the asynchronous window")))
 
 
 def _decode_role(content: bytes) -> RoleSelection:

@@ -216,9 +216,7 @@ def _decode_data(body: bytes) -> DataTF:
         end = at + 4 + length
         if length < 2 or end > len(body):
             raise InvalidValueError(f"a presentation data value declares {length} bytes")
-        values.append(
-            PresentationDataValue(context_id, body[at + 6 : end], bool(control & 1), bool(control & 2))
-        )
+        values.append(PresentationDataValue(context_id, body[at + 6 : end], bool(control & 1), bool(control & 2)))
         at = end
     if not values:  # PS3.8 table 9-22: one or more
         raise InvalidValueError("a P-DATA-TF holds no presentation data value")

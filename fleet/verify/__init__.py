@@ -1,0 +1,1 @@
+"""Does it answer: the C-ECHO sweep, single probes, and the words that explain their outcomes."""

@@ -1,0 +1,230 @@
+"""One target's way through a sweep: its questions in turn, busy answers asked again, one result.
+
+A course knows nothing of sockets and queues. The loop asks it for the next dialogue, hands the finished
+dialogue back, and learns whether there is more to ask, when, or what the result is.
+"""
+
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from statistics import median
+
+from fleet.verify.classify import is_busy
+from fleet.verify.dialogue import EchoDialogue, Trace
+from fleet.verify.prepare import Preparer, Question
+from fleet.verify.tls import TlsLayer, make_context
+from fleet.verify.values import EchoResult, EchoTarget, Outcome, PeerInfo, Phases, Timeouts, TlsSettings
+
+BUSY_PAUSE_S = 1.0
+_SLOW_SHARE = 0.5
+_SLOW_FROM_S = 0.5  # below this nobody calls a device slow
+
+
+class Workshop:
+    """What all courses of one sweep share: prepared bytes, TLS contexts, peers that were seen before."""
+
+    def __init__(self, wall_clock: Callable[[], float], trace: Callable[[Question], Trace] | None = None) -> None:
+        self.preparer = Preparer()
+        self._wall_clock = wall_clock
+        self._trace = trace
+        self._contexts: dict[TlsSettings, ssl.SSLContext] = {}
+        self._peers: dict[int, tuple[object, PeerInfo]] = {}
+
+    def make_dialogue(self, target: EchoTarget, question: Question) -> EchoDialogue:
+        """Raise LocalTlsError when our own TLS files are not usable."""
+        trace = self._trace(question) if self._trace is not None else None
+        if target.tls is None:
+            return EchoDialogue(question, target.timeouts, self.preparer, port=target.port, trace=trace)
+        name = target.tls.server_name or target.address
+        tls = TlsLayer(self._context(target.tls), name)
+        return EchoDialogue(
+            question,
+            target.timeouts,
+            self.preparer,
+            port=target.port,
+            tls=tls,
+            trace=trace,
+            wall_clock=self._wall_clock,
+        )
+
+    def _context(self, settings: TlsSettings) -> ssl.SSLContext:
+        context = self._contexts.get(settings)
+        if context is None:
+            context = self._contexts[settings] = make_context(settings)
+        return context
+
+    def peer_of(self, dialogue: EchoDialogue) -> PeerInfo | None:
+        accept = dialogue.accept
+        if accept is None:
+            return None
+        known = self._peers.get(id(accept))
+        if known is not None and known[0] is accept:  # a remembered accept: its facts are remembered too
+            return known[1]
+        told = accept.user_information
+        peer = PeerInfo(told.implementation_class_uid, told.implementation_version, told.max_pdu_bytes)
+        if len(self._peers) < 1024:
+            self._peers[id(accept)] = (accept, peer)
+        return peer
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A stricter question after a good answer; `judge` returns None, or the words of what is wrong."""
+
+    question: Question
+    judge: Callable[[EchoDialogue], str | None]
+
+
+class Course:
+    """See the module."""
+
+    __slots__ = (
+        "_asked",
+        "_checks",
+        "_complaints",
+        "_first",
+        "_question",
+        "_workshop",
+        "attempts",
+        "deadline",
+        "resolve_s",
+        "resolved",
+        "started_at",
+        "target",
+    )
+
+    def __init__(self, target: EchoTarget, question: Question, workshop: Workshop, checks: tuple[Check, ...]) -> None:
+        self.target = target
+        self.attempts = 0
+        self.started_at: float | None = None
+        self.deadline = 0.0
+        self.resolve_s = 0.0
+        self.resolved = ""
+        self._workshop = workshop
+        self._question = question
+        self._checks = checks
+        self._asked = -1  # the number of the check that is being asked; -1 is the question itself
+        self._first: EchoDialogue | None = None
+        self._complaints: list[str] = []
+
+    def next_dialogue(self, now: float) -> EchoDialogue:
+        """Make what is to be held next; LocalTlsError and ValueError are faults of our own data."""
+        if self.started_at is None:
+            self.started_at = now
+            self.deadline = now + self.target.timeouts.total_s - self.resolve_s
+        question = self._question if self._asked < 0 else self._checks[self._asked].question
+        if self._asked < 0:
+            self.attempts += 1
+        dialogue = self._workshop.make_dialogue(self.target, question)
+        dialogue.start(now, self.deadline)
+        return dialogue
+
+    def take(self, dialogue: EchoDialogue, now: float) -> EchoResult | float:
+        """Take a finished dialogue; return the result, or the time at which to go on."""
+        if self._asked < 0:
+            self._first = dialogue
+            again_at = self._busy_until(dialogue, now)
+            if again_at is not None:
+                return again_at
+            if dialogue.outcome is not Outcome.ANSWERED or not self._checks:
+                return self._make_result(now)
+        else:
+            complaint = self._checks[self._asked].judge(dialogue)
+            if complaint is not None:
+                self._complaints.append(complaint)
+        self._asked += 1
+        if self._asked >= len(self._checks):
+            return self._make_result(now)
+        if now >= self.deadline:
+            self._complaints.append("not everything expected could be asked within the total deadline")
+            return self._make_result(now)
+        return now
+
+    def give_up(self, now: float) -> EchoResult | None:
+        """Return the result when the time to ask again ran out while the course had to wait."""
+        if self._first is None or now < self.deadline:
+            return None
+        if self._asked >= 0:
+            self._complaints.append("not everything expected could be asked within the total deadline")
+        return self._make_result(now)
+
+    def fail(self, outcome: Outcome, detail: str, now: float) -> EchoResult:
+        """Return a result that no dialogue led to."""
+        elapsed_s = self.resolve_s + (now - self.started_at if self.started_at is not None else 0.0)
+        phases = Phases(resolve_s=self.resolve_s)
+        return EchoResult(
+            self.target, outcome, detail=detail, attempts=max(1, self.attempts), phases=phases, elapsed_s=elapsed_s
+        )
+
+    def _busy_until(self, dialogue: EchoDialogue, now: float) -> float | None:
+        rejection = dialogue.rejection
+        if rejection is None or not is_busy(rejection):
+            return None
+        again_at = now + BUSY_PAUSE_S * self.attempts
+        return again_at if again_at + self._spared_s() < self.deadline else None
+
+    def _spared_s(self) -> float:
+        """The last try must have some time of its own, or it could only time out."""
+        return min(0.5, self.target.timeouts.total_s / 4)
+
+    def _make_result(self, now: float) -> EchoResult:
+        dialogue = self._first
+        assert dialogue is not None  # noqa: S101 (take() has set it)
+        outcome = dialogue.outcome or Outcome.UNKNOWN
+        detail = dialogue.detail
+        if self._complaints:
+            outcome, detail = Outcome.EXPECTATION_FAILED, "; ".join(self._complaints)
+        if self.attempts > 1 and outcome is not Outcome.ANSWERED:
+            detail = f"{detail}; asked {self.attempts} times"
+        if self.resolved:
+            detail = f"{detail}; {self.resolved}" if detail else self.resolved
+        started_at = self.started_at if self.started_at is not None else now
+        times = dialogue.echo_times_s
+        elapsed_s = now - started_at + self.resolve_s
+        return EchoResult(
+            self.target,
+            outcome,
+            dialogue.status,
+            detail,
+            self._warnings(dialogue, elapsed_s),
+            self.attempts,
+            self._workshop.peer_of(dialogue),
+            dialogue.certificate_days,
+            Phases(
+                self.resolve_s,
+                dialogue.connect_s,
+                dialogue.tls_s,
+                dialogue.associate_s,
+                times[0] if len(times) == 1 else median(times) if times else None,
+                dialogue.release_s,
+            ),
+            elapsed_s,
+            tuple(times),
+        )
+
+    def _warnings(self, dialogue: EchoDialogue, elapsed_s: float) -> tuple[str, ...]:
+        warnings = dialogue.warnings
+        if self.attempts > 1 and dialogue.outcome is Outcome.ANSWERED:
+            warnings += (f"it was busy before it answered: asked {self.attempts} times",)
+        days, tls = dialogue.certificate_days, self.target.tls
+        if days is not None and tls is not None and days < tls.warn_below_days:
+            warnings += (f"the peer's certificate expires in {days} days",)
+        if elapsed_s > _SLOW_FROM_S and dialogue.outcome is Outcome.ANSWERED:
+            warnings += _name_slow_phases(dialogue, self.target.timeouts)
+        return warnings
+
+
+def _name_slow_phases(dialogue: EchoDialogue, timeouts: Timeouts) -> tuple[str, ...]:
+    """A phase that took more than half of the time it is allowed will fail on a worse day."""
+    times = (
+        ("opening the connection", dialogue.connect_s, timeouts.connect_s),
+        ("the TLS handshake", dialogue.tls_s, timeouts.acse_s),
+        ("the association", dialogue.associate_s, timeouts.acse_s),
+        ("C-ECHO", max(dialogue.echo_times_s, default=None), timeouts.dimse_s),
+        ("the release", dialogue.release_s, timeouts.acse_s),
+    )
+    return tuple(
+        f"slow: {name} took {took_s:.1f} s of the {limit_s:g} s allowed"
+        for name, took_s, limit_s in times
+        if took_s is not None and took_s > _SLOW_SHARE * limit_s
+    )

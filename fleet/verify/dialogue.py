@@ -1,0 +1,445 @@
+"""One association from the first byte to the last: bytes in, bytes out, a deadline, an ending.
+
+The dialogue owns no socket. Whoever carries it (the sweep's loop, a blocking channel) tells it that it
+is connected, what came, that the peer closed, that the deadline passed; it returns what to send and in
+the end holds outcome, words and times. It never raises for anything that a peer does.
+
+    CONNECT → [TLS] → ASSOCIATE → ECHO … → RELEASE → over
+
+Once the outcome is known, the association is still released in order; a release that fails is a
+warning and changes no outcome.
+"""
+
+from collections.abc import Callable
+from enum import Enum
+
+from fleet.dicom.association import Indication, PeerFault, Requestor, TransportClosed
+from fleet.dicom.dimse import Command, CommandAssembler, EchoRSP
+from fleet.dicom.errors import PduTooLongError, PeerError, UnrecognizedPduError
+from fleet.dicom.pdu import Abort, AssociateAC, AssociateRJ, DataTF, ReleaseRP, ReleaseRQ
+from fleet.verify.classify import (
+    Parties,
+    classify_connect_error,
+    describe_abort,
+    describe_context,
+    describe_lost,
+    describe_rejection,
+    describe_status,
+    describe_stranger,
+    looks_like_tls,
+)
+from fleet.verify.prepare import ECHO_CONTEXT_ID, Preparer, Question
+from fleet.verify.tls import TlsError, TlsLayer
+from fleet.verify.values import Outcome, Timeouts
+
+# All that one peer may send us in one dialogue: an accept and a few answers are below 2 KB.
+MAX_RECEIVED_BYTES = 262_144
+
+
+class Phase(Enum):
+    """Where the dialogue is; the values complete the sentence "the peer aborted …"."""
+
+    CONNECT = "while the connection was opened"
+    TLS = "during the TLS handshake"
+    ASSOCIATE = "the association request"
+    ECHO = "the C-ECHO"
+    RELEASE = "the release"
+    OVER = "after the end"
+
+
+_DURING = {
+    Phase.ASSOCIATE: "while the association was requested",
+    Phase.ECHO: "during C-ECHO",
+    Phase.RELEASE: "during the release",
+}
+
+Trace = Callable[[str, bytes], None]
+
+
+class EchoDialogue:
+    """See the module. Attributes without underscore are for the carrier to read."""
+
+    __slots__ = (
+        "_answers_head",
+        "_assembler",
+        "_association",
+        "_local_name",
+        "_phase_from",
+        "_port",
+        "_preparer",
+        "_question",
+        "_received_bytes",
+        "_timeouts",
+        "_tls",
+        "_total_deadline",
+        "_trace",
+        "_wall_clock",
+        "accept",
+        "associate_s",
+        "certificate_days",
+        "connect_s",
+        "deadline",
+        "detail",
+        "echo_times_s",
+        "outcome",
+        "over",
+        "phase",
+        "rejection",
+        "release_s",
+        "status",
+        "tls_s",
+        "warnings",
+    )
+
+    def __init__(
+        self,
+        question: Question,
+        timeouts: Timeouts,
+        preparer: Preparer,
+        *,
+        port: int,
+        tls: TlsLayer | None = None,
+        trace: Trace | None = None,
+        wall_clock: Callable[[], float] | None = None,
+    ) -> None:
+        self._question = question
+        self._timeouts = timeouts
+        self._preparer = preparer
+        self._port = port
+        self._tls = tls
+        self._trace = trace
+        self._wall_clock = wall_clock
+        self._association = Requestor(question.max_pdu_bytes, preparer.decode)
+        self._association.associate(preparer.associate_bytes(question))
+        self._assembler: CommandAssembler | None = None
+        self._answers_head = b""
+        self._received_bytes = 0
+        self._local_name: Callable[[], object] | None = None
+        self.phase = Phase.CONNECT
+        self.over = False
+        self.outcome: Outcome | None = None
+        self.status: int | None = None
+        self.detail = ""
+        self.warnings: tuple[str, ...] = ()
+        self.accept: AssociateAC | None = None
+        self.rejection: AssociateRJ | None = None
+        self.certificate_days: int | None = None
+        self.connect_s: float | None = None
+        self.tls_s: float | None = None
+        self.associate_s: float | None = None
+        self.release_s: float | None = None
+        self.echo_times_s: list[float] = []
+
+    # What the carrier tells.
+
+    def start(self, now: float, total_deadline: float) -> None:
+        """The connection is being opened; the whole dialogue has to be over by *total_deadline*."""
+        self._phase_from = now
+        self._total_deadline = total_deadline
+        deadline = now + self._timeouts.connect_s
+        self.deadline = min(deadline, total_deadline)
+
+    def connected(self, now: float, local_name: Callable[[], object] | None = None) -> bytes:
+        """The connection is open; *local_name* tells our own address if somebody has to know."""
+        self.connect_s = now - self._phase_from
+        self._local_name = local_name
+        if self._tls is None:
+            return self._begin_association(now)
+        self._enter(Phase.TLS, now, self._timeouts.acse_s)
+        try:
+            return self._tls.start()
+        except TlsError as error:
+            self._end(Outcome.TLS_FAILED, str(error))
+            return b""
+
+    def receive(self, data: bytes, now: float) -> bytes:
+        """Take what came; return what to send."""
+        self._received_bytes += len(data)
+        if self._received_bytes > MAX_RECEIVED_BYTES:
+            return self._refuse_flood()
+        if self._tls is not None:
+            return self._receive_through_tls(self._tls, data, now)
+        return self._receive_plain(data, now)
+
+    def peer_closed(self, now: float) -> None:
+        self._lost(None, now)
+
+    def broke(self, number: int, now: float) -> None:
+        """The transport failed with this errno."""
+        self._lost(number, now)
+
+    def expired(self, now: float) -> bytes:
+        """The deadline passed; return the A-ABORT with which we leave."""
+        if now >= self._total_deadline:
+            limit = "the total deadline"
+        else:
+            limit = f"{self.deadline - self._phase_from:g} s"
+        self._describe_expiry(limit)
+        return self._leave()
+
+    def interrupted(self) -> bytes:
+        """We stop for a reason of our own; return the A-ABORT with which we leave."""
+        self._settle(Outcome.UNKNOWN, "the sweep was stopped while this target was asked")
+        return self._leave()
+
+    # The course of the dialogue.
+
+    def _begin_association(self, now: float) -> bytes:
+        self._association.transport_confirmed()
+        self._enter(Phase.ASSOCIATE, now, self._timeouts.acse_s)
+        return self._take_out()
+
+    def _receive_through_tls(self, tls: TlsLayer, data: bytes, now: float) -> bytes:
+        try:
+            plain = tls.decrypt(data)
+            out = b""
+            if self.phase is Phase.TLS and tls.established:
+                self.tls_s = now - self._phase_from
+                if self._wall_clock is not None:
+                    self.certificate_days = tls.certificate_days(self._wall_clock)
+                out = self._begin_association(now)
+            if plain:
+                out += self._receive_plain(plain, now)
+            sealed = tls.encrypt(out)
+            return sealed + tls.close() if self.over else sealed
+        except TlsError as error:
+            if self.phase is Phase.RELEASE:
+                self._end_release(str(error))
+            else:
+                self._end(Outcome.TLS_FAILED, str(error))
+            return tls.encrypt(b"")
+
+    def _receive_plain(self, data: bytes, now: float) -> bytes:
+        if self._trace is not None:
+            self._trace("received", data)
+        if len(self._answers_head) < 16:
+            self._answers_head += data[:256]
+        for indication in self._association.receive(data):
+            self._on(indication, now)
+            if self.over:
+                break
+        return self._take_out()
+
+    def _take_out(self) -> bytes:
+        out = self._association.data_to_send()
+        if self._trace is not None and out:
+            self._trace("sent", out)
+        return out
+
+    def _on(self, indication: Indication, now: float) -> None:
+        kind = type(indication)
+        if kind is DataTF:
+            self._on_data(indication, now)  # type: ignore[arg-type]
+        elif kind is AssociateAC:
+            self._on_accept(indication, now)  # type: ignore[arg-type]
+        elif kind is ReleaseRP:
+            self.release_s = now - self._phase_from
+            self._over()
+        elif isinstance(indication, AssociateRJ):
+            self.rejection = indication
+            self.associate_s = now - self._phase_from
+            self._end(Outcome.ASSOCIATION_REJECTED, describe_rejection(indication, self._parties()))
+        elif isinstance(indication, Abort):
+            self._on_abort(indication)
+        elif isinstance(indication, PeerFault):
+            self._on_fault(indication.error)
+        elif isinstance(indication, ReleaseRQ):
+            self._on_release_request()
+        elif isinstance(indication, TransportClosed):
+            self._on_lost(None)
+
+    def _on_accept(self, accept: AssociateAC, now: float) -> None:
+        self.accept = accept
+        self.associate_s = now - self._phase_from
+        if not self._question.echoes:
+            self._settle(Outcome.ANSWERED, "")
+            self._release(now)
+            return
+        for context in accept.presentation_contexts:
+            if context.context_id == ECHO_CONTEXT_ID and context.result == 0:
+                self._send_echo(now)
+                return
+        self._refuse_context(accept, now)
+
+    def _refuse_context(self, accept: AssociateAC, now: float) -> None:
+        named = {context.context_id: context for context in accept.presentation_contexts}
+        words = describe_context(named.get(ECHO_CONTEXT_ID), ECHO_CONTEXT_ID, list(named))
+        self._settle(Outcome.CONTEXT_NOT_ACCEPTED, words)
+        self._release(now)
+
+    def _send_echo(self, now: float) -> None:
+        self._association.send_data(self._preparer.echo_bytes(len(self.echo_times_s) + 1))
+        self._enter(Phase.ECHO, now, self._timeouts.dimse_s)
+
+    def _on_data(self, data: DataTF, now: float) -> None:
+        if self.phase is not Phase.ECHO:  # late fragments while we release: nobody waits for them
+            return
+        assembler = self._assembler
+        if assembler is None:
+            assembler = self._assembler = CommandAssembler(self._preparer.decode_command)
+        try:
+            for value in data.values:
+                whole = assembler.add(value)
+                if whole is not None and self.phase is Phase.ECHO:
+                    self._on_command(*whole, now)
+        except PeerError as error:
+            self._settle(Outcome.ECHO_FAILED, f"the answer to C-ECHO cannot be read: {error.words}")
+            self._association.abort()
+            self._over()
+
+    def _on_command(self, context_id: int, command: Command, now: float) -> None:
+        message_id = len(self.echo_times_s) + 1
+        if not isinstance(command, EchoRSP):
+            words = f"the peer answered C-ECHO with another command ({command})"
+            self._settle(Outcome.ECHO_FAILED, words)
+        elif context_id != ECHO_CONTEXT_ID:
+            words = f"the answer came on presentation context {context_id} instead of {ECHO_CONTEXT_ID}"
+            self._settle(Outcome.ECHO_FAILED, words)
+        elif command.message_id_responded_to != message_id:
+            words = f"the peer answered message {command.message_id_responded_to} instead of {message_id}"
+            self._settle(Outcome.ECHO_FAILED, words)
+        else:
+            self._on_answer(command, now)
+            return
+        self._release(now)
+
+    def _on_answer(self, answer: EchoRSP, now: float) -> None:
+        self.echo_times_s.append(now - self._phase_from)
+        self.status = answer.status
+        if answer.has_data_set:
+            self.warnings += ("its C-ECHO response announces a data set, which PS3.7 9.3.5.2 forbids",)
+        if answer.status != 0x0000:
+            self._settle(Outcome.ECHO_FAILED, describe_status(answer.status, answer.error_comment))
+        elif len(self.echo_times_s) < self._question.echoes:
+            self._send_echo(now)
+            return
+        else:
+            self.outcome = Outcome.ANSWERED
+        self._release(now)
+
+    def _release(self, now: float) -> None:
+        if self._question.abort_at_end:
+            self._association.abort()
+            self._over()
+            return
+        self._association.release()
+        self._enter(Phase.RELEASE, now, self._timeouts.acse_s)
+
+    # What can go wrong.
+
+    def _on_abort(self, abort: Abort) -> None:
+        if self.phase is Phase.RELEASE:
+            self._end_release(describe_abort(abort, Phase.RELEASE.value))
+        else:
+            self._end(Outcome.ASSOCIATION_ABORTED, describe_abort(abort, self.phase.value))
+
+    def _on_fault(self, error: PeerError) -> None:
+        """The core aborts by itself; here it gets its name."""
+        if self.phase is Phase.RELEASE:
+            self._end_release(error.words)
+        elif self.phase is not Phase.ASSOCIATE:
+            self._end(Outcome.ASSOCIATION_ABORTED, f"we aborted {_DURING[self.phase]}: {error.words}")
+        elif looks_like_tls(self._answers_head):
+            self._end(Outcome.TLS_FAILED, "it seems to want TLS: it answered our plain request with a TLS record")
+        elif isinstance(error, UnrecognizedPduError | PduTooLongError):
+            self._end(Outcome.NOT_DICOM, f"{error.words}; {describe_stranger(self._answers_head)}")
+        else:
+            self._end(Outcome.NOT_DICOM, f"the answer to the association request is not one: {error.words}")
+
+    def _on_release_request(self) -> None:
+        association = self._association
+        if self.phase is Phase.RELEASE:  # both sides at once (PS3.8 table 9-10, AR-8): answer, go on waiting
+            association.answer_release()
+            return
+        association.answer_release()
+        self._end(Outcome.ECHO_FAILED, "the peer released the association instead of answering C-ECHO")
+
+    def _lost(self, number: int | None, now: float) -> None:
+        if self.over:
+            return
+        if self.phase is Phase.CONNECT:
+            self.connect_s = now - self._phase_from
+            self._end(*classify_connect_error(number or 0))
+        elif self.phase is Phase.TLS and self._tls is not None:
+            self._end(Outcome.TLS_FAILED, self._tls.describe_close())
+        else:
+            self._association.transport_closed()
+            self._on_lost(number)
+
+    def _on_lost(self, number: int | None) -> None:
+        if self.phase is Phase.RELEASE:
+            self._end_release("the peer closed the connection without answering the release")
+            return
+        words = describe_lost(number, _DURING[self.phase], self._received_bytes, self._port)
+        if looks_like_tls(self._answers_head):
+            self._end(Outcome.TLS_FAILED, "it seems to want TLS: it answered our plain request with a TLS record")
+        elif self._answers_head and self.phase is Phase.ASSOCIATE and self._answers_head[0] > 7:
+            self._end(Outcome.NOT_DICOM, describe_stranger(self._answers_head))
+        else:
+            self._end(Outcome.CONNECTION_LOST, words)
+
+    def _describe_expiry(self, limit: str) -> None:
+        came = f" ({self._received_bytes} bytes came)" if self._received_bytes else ""
+        phase = self.phase
+        if phase is Phase.CONNECT:
+            words = f"the connection was not answered within {limit}; the host is off, or a firewall drops"
+            self._end(Outcome.CONNECT_TIMEOUT, words)
+        elif phase is Phase.TLS:
+            words = f"the TLS handshake was not over within {limit}{came}; it may not speak TLS"
+            self._end(Outcome.TLS_FAILED, words)
+        elif phase is Phase.ASSOCIATE:
+            words = f"the association request was not answered within {limit}{came}; the service may hang"
+            self._end(Outcome.ASSOCIATION_TIMEOUT, words)
+        elif phase is Phase.ECHO:
+            self._end(Outcome.ECHO_TIMEOUT, f"C-ECHO was not answered within {limit}; the service may hang")
+        elif phase is Phase.RELEASE:
+            self._end_release(f"the peer did not answer the release within {limit}")
+
+    def _refuse_flood(self) -> bytes:
+        words = f"the peer sent more than {MAX_RECEIVED_BYTES} bytes; nothing of that belongs to a C-ECHO"
+        if self.phase is Phase.RELEASE:
+            self._end_release(words)
+        else:
+            self._end(Outcome.ASSOCIATION_ABORTED, f"we aborted: {words}")
+        return self._leave()
+
+    # Small steps.
+
+    def _enter(self, phase: Phase, now: float, limit_s: float) -> None:
+        self.phase = phase
+        self._phase_from = now
+        deadline = now + limit_s
+        self.deadline = min(deadline, self._total_deadline)
+
+    def _settle(self, outcome: Outcome, detail: str) -> None:
+        """The first outcome stays; what comes later can only be a warning."""
+        if self.outcome is None:
+            self.outcome = outcome
+            self.detail = detail
+
+    def _end(self, outcome: Outcome, detail: str) -> None:
+        self._settle(outcome, detail)
+        self._over()
+
+    def _end_release(self, words: str) -> None:
+        self.warnings += (f"the release failed: {words}",)
+        self._over()
+
+    def _over(self) -> None:
+        self.over = True
+        self.phase = Phase.OVER
+
+    def _leave(self) -> bytes:
+        self._over()
+        self._association.abort()
+        out = self._take_out()
+        if self._tls is None:
+            return out
+        return self._tls.encrypt(out) + self._tls.close() if self._tls.established else b""
+
+    def _parties(self) -> Parties:
+        question = self._question
+        name = self._local_name() if self._local_name is not None else None
+        if isinstance(name, tuple) and name:
+            return Parties(question.called, question.calling, str(name[0]))
+        return Parties(question.called, question.calling)

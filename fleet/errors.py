@@ -15,8 +15,8 @@ class FleetError(Exception):
 class InvalidInventory(FleetError):
     """The operator's files are at fault; `problems` says where, all of them."""
 
-    def __init__(self, problems: "tuple[Problem, ...]") -> None:
-        super().__init__(f"the inventory has {count_errors(problems)} error(s)")
+    def __init__(self, problems: "tuple[Problem, ...]", what: str = "inventory") -> None:
+        super().__init__(f"the {what} has {count_errors(problems)} error(s)")
         self.problems = problems
 
 

@@ -1,0 +1,130 @@
+"""What every verb shares: the options that stand everywhere, and what they become.
+
+The one place that reads the environment, knows who is logged in, and whether stderr is a terminal.
+"""
+
+import functools
+import getpass
+import os
+import socket
+import sys
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleet.events import Observer, ignore
+from fleet.workflow.context import Context, utc_now
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """How this run was asked for, and how it wants its answer."""
+
+    inventory: Path
+    limit: str | None
+    forks: int
+    output: str
+    verbose: int
+    quiet: bool
+    color: bool
+    history: Path
+
+    def context(self, **more: Any) -> Context:
+        """The run's parameters; a run gets its id here."""
+        return Context(
+            inventory_root=self.inventory,
+            history_file=self.history,
+            limit=self.limit,
+            forks=self.forks,
+            who=_who(),
+            where=socket.gethostname(),
+            run_id=_run_id(),
+            observer=self.observer(),
+            **more,
+        )
+
+    def observer(self) -> Observer:
+        """Progress on a terminal, silence everywhere else (cron mail has no use for bars)."""
+        if self.quiet or not sys.stderr.isatty():
+            return ignore
+        from fleet.cli.progress import TerminalProgress  # rich, on terminals only
+
+        return TerminalProgress(color=self.color, verbose=self.verbose)
+
+    def tell(self, text: str) -> None:
+        """Print an answer on stdout."""
+        if text:
+            print(text, end="" if text.endswith("\n") else "\n")
+
+    def remark(self, text: str) -> None:
+        """Print a remark on stderr, unless nothing should be said."""
+        if text and not self.quiet:
+            print(text, file=sys.stderr)
+
+
+def _who() -> str:
+    user = os.environ.get("SUDO_USER")
+    try:
+        me = getpass.getuser()
+    except (KeyError, OSError):
+        me = str(os.getuid())
+    return f"{user} as {me}" if user and user != me else me
+
+
+def _run_id() -> str:
+    """A run's name: the time it began and a random end; sorts by time."""
+    return f"{utc_now():%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}"
+
+
+def default_history() -> Path:
+    """Under the XDG state folder (XDG Base Directory Specification)."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state) / "fleet" / "history.sqlite"
+
+
+def door(*, outputs: tuple[str, ...] = ("text", "json")) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb the options that stand everywhere; it gets a `Door` as its first argument."""
+
+    def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(verb)
+        def call(**options: Any) -> Any:
+            made = Door(
+                inventory=options.pop("inventory"),
+                limit=options.pop("limit"),
+                forks=options.pop("forks"),
+                output=options.pop("output"),
+                verbose=options.pop("verbose"),
+                quiet=options.pop("quiet"),
+                color=_color(options.pop("no_color")),
+                history=options.pop("history") or default_history(),
+            )
+            return verb(made, **options)
+
+        for option in reversed(_options(outputs)):
+            call = option(call)
+        return call
+
+    return decorate
+
+
+def _color(refused: bool) -> bool:
+    """Whether stdout gets colours (no-color.org)."""
+    return not refused and "NO_COLOR" not in os.environ and sys.stdout.isatty()
+
+
+def _options(outputs: tuple[str, ...]) -> list[Callable[[Any], Any]]:
+    path = click.Path(path_type=Path)
+    return [
+        click.option("-i", "--inventory", type=path, default=Path("inventory"), show_default=True, help="The inventory."),
+        click.option("-l", "--limit", metavar="SEL", help="Only what this selector means; @failed: the last failures."),
+        click.option("-f", "--forks", type=click.IntRange(1, 500), default=20, show_default=True, help="Hosts at once."),
+        click.option("-o", "--output", type=click.Choice(outputs), default=outputs[0], show_default=True, help="Form."),
+        click.option("-v", "--verbose", count=True, help="Say more; again: still more."),
+        click.option("-q", "--quiet", is_flag=True, help="Say nothing when all is well."),
+        click.option("--no-color", is_flag=True, help="No colours (or set NO_COLOR)."),
+        click.option("--history", type=path, help="The history file; default under the XDG state folder."),
+    ]

@@ -1,0 +1,95 @@
+"""The door: which verbs there are, and what an error costs (contract: exit status).
+
+Verbs load lazily, so that `fleet --help` imports neither paramiko nor pynetdicom nor jinja2.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+import click
+
+from fleet.cli.status import FAILED, WRONG_USAGE, status_of
+
+# verb → (module, what it does in a few words); the order is that of a working day.
+VERBS = {
+    "init": ("init", "A commented starter inventory and playbooks."),
+    "validate": ("validate", "Schema, AE titles, cross-checks; no network."),
+    "render": ("render", "Every file of every host, to a folder or stdout."),
+    "plan": ("plan", "Read the hosts, show what would change; changes nothing."),
+    "apply": ("apply", "Carry out a plan."),
+    "verify": ("verify", "C-ECHO sweep; --drift also compares the hosts' files."),
+    "echo": ("echo", "One association, by address or by the inventory's names."),
+    "run": ("run", "Run a playbook."),
+    "sheet": ("sheet", "What a person types into a box that we cannot push to."),
+    "history": ("history", "Earlier runs."),
+    "report": ("report", "A page for people."),
+    "schema": ("schema", "JSON Schema of our files, for editors."),
+    "inventory": ("inventory", "Ansible's dynamic-inventory JSON."),
+    "explain-value": ("explain_value", "Where a value came from."),
+    "title": ("title", "Propose free AE titles."),
+    "trust": ("trust", "Show a host's key fingerprints to pin."),
+    "doctor": ("doctor", "What is installed, what wins, can we reach and log in."),
+    "demo": ("demo", "A whole small hospital on loopback, end to end."),
+}
+
+
+class LazyVerbs(click.Group):
+    """A group whose verbs are imported only when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The verbs in the order of a working day."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a verb."""
+        if cmd_name not in VERBS:
+            return None
+        module = importlib.import_module(f"fleet.cli.{VERBS[cmd_name][0]}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The verbs with their words, without importing any of them."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, words) for verb, (_, words) in VERBS.items()])
+
+
+@click.group(cls=LazyVerbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="dicom-fleet", prog_name="fleet")
+def fleet() -> None:
+    """Declarative fleet manager for DICOM Application Entities.
+
+    A YAML inventory is the one truth: it is validated, rendered, pushed over SSH, and verified by C-ECHO.
+
+    Exit status: 0 as desired; 1 fleet could not do its work; 2 it did, and found something wrong;
+    3 changes to hosts are pending; 64 wrong usage.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status; never raises."""
+    try:
+        status = fleet.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+    except click.exceptions.Exit as error:
+        return error.exit_code
+    except click.UsageError as error:
+        error.show(sys.stderr)
+        return WRONG_USAGE
+    except click.ClickException as error:
+        error.show(sys.stderr)
+        return WRONG_USAGE
+    except (click.Abort, KeyboardInterrupt):
+        print("fleet: interrupted", file=sys.stderr)
+        return FAILED
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read us has gone; nothing more can be said
+        return FAILED
+    except Exception as error:  # noqa: BLE001  the last catch: a bug must end as status 1, not as a guess
+        return status_of(error)
+    return status if isinstance(status, int) else 0
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main())

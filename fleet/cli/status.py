@@ -1,0 +1,45 @@
+"""What an error costs: exception → words on stderr and exit status."""
+
+import sys
+import traceback
+
+from fleet.errors import (
+    EmptySelection,
+    FleetError,
+    HostLocked,
+    InvalidInventory,
+    PlanStale,
+    TemplateError,
+    UnfitValue,
+    UsageError,
+)
+
+GOOD = 0
+FAILED = 1
+FOUND_WRONG = 2
+PENDING = 3
+WRONG_USAGE = 64
+
+_FOUND_WRONG = (EmptySelection, HostLocked, InvalidInventory, PlanStale, TemplateError, UnfitValue)
+
+
+def status_of(error: Exception) -> int:
+    """Tell the error on stderr and return the exit status that it costs."""
+    if isinstance(error, InvalidInventory):
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+            for other in problem.also:
+                print(f"    and {other}", file=sys.stderr)
+        print(f"fleet: {error}; nothing was contacted", file=sys.stderr)
+        return FOUND_WRONG
+    if isinstance(error, FleetError):
+        print(f"fleet: {error}", file=sys.stderr)
+        if isinstance(error, UsageError):
+            return WRONG_USAGE
+        return FOUND_WRONG if isinstance(error, _FOUND_WRONG) else FAILED
+    if isinstance(error, OSError):
+        print(f"fleet: {error}", file=sys.stderr)
+        return FAILED
+    traceback.print_exception(error)
+    print("fleet: this is a bug in fleet; please report the lines above", file=sys.stderr)
+    return FAILED

@@ -1,0 +1,1 @@
+"""The story as functions; the only place where stages meet."""

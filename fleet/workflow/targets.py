@@ -1,0 +1,140 @@
+"""From the inventory to the questions of a sweep: every AE, every instance, every virtual address.
+
+What may not be asked now (policy, schedule, maintenance, an address that nobody knows) becomes a result at
+once, so that results always add up to what was meant.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from fleet.inventory.model import Entity, Inventory, Tls, VerifySettings
+from fleet.inventory.peers import Peers
+from fleet.inventory.schedule import is_open
+from fleet.verify.values import (
+    EchoResult,
+    EchoTarget,
+    Expectation,
+    Outcome,
+    Timeouts,
+    TlsSettings,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Questions:
+    """`targets` are asked; `skipped` are answered already, with why."""
+
+    targets: tuple[EchoTarget, ...]
+    skipped: tuple[EchoResult, ...]
+
+
+def make_questions(
+    inventory: Inventory, entities: Iterable[Entity], now: datetime, *, override: bool = False
+) -> Questions:
+    """The questions that ask whether `entities` answer; `override` asks also those that policy spares."""
+    targets: list[EchoTarget] = []
+    skipped: list[EchoResult] = []
+    for entity in entities:
+        for target, verify in entity_targets(inventory, entity):
+            reason = None if override else _spared(inventory, verify, now)
+            if target.address == "dhcp":
+                reason = Outcome.SKIPPED_POLICY, "its address is given by DHCP: nobody knows where to ask"
+            if reason is None:
+                targets.append(target)
+            else:
+                skipped.append(EchoResult(target, reason[0], detail=reason[1]))
+    return Questions(tuple(targets), tuple(skipped))
+
+
+def entity_targets(inventory: Inventory, entity: Entity) -> Iterator[tuple[EchoTarget, VerifySettings]]:
+    """Every way in which one entity can be asked: its instances, its virtual addresses, its further titles."""
+    if not entity.listens:
+        return
+    plain = _target(inventory, entity, entity.verify)
+    for instance in entity.instances:
+        own = _target(inventory, entity, instance.verify)
+        yield replace(own, address=instance.address, port=instance.port, host=instance.host), instance.verify
+    if entity.address and entity.port:
+        yield plain, entity.verify
+    for service in inventory.services_by_entity.get(entity.ae_title, ()):
+        for address in service.addresses:
+            asked = replace(plain, address=address.address, port=service.port, virtual_service=service.name)
+            yield asked, entity.verify
+    for further in entity.also:
+        if further.listens and entity.address:
+            port = further.port or entity.port
+            if port:
+                yield replace(plain, ae_title=further.ae_title, port=port), entity.verify
+
+
+def make_flow_questions(peers: Peers, entities: Iterable[Entity]) -> tuple[EchoTarget, ...]:
+    """Every flow whose source is on a host of ours, asked from that host with the source's own title."""
+    inventory = peers.inventory
+    found: dict[tuple[str, str, str, int, str], EchoTarget] = {}
+    for entity in entities:
+        if not entity.instances:
+            continue
+        called = [peer for peer in peers.called_by(entity) if peer.address and peer.port and peer.entity]
+        for instance in entity.instances:
+            for peer in called:
+                assert peer.entity is not None  # noqa: S101  narrowed in the line above
+                target = replace(
+                    _target(inventory, peer.entity, peer.entity.verify),
+                    ae_title=peer.ae_title,
+                    address=peer.address or "",
+                    port=peer.port or 0,
+                    calling=entity.ae_title,
+                    source=instance.host,
+                )
+                found[instance.host, target.ae_title, target.address, target.port, target.calling] = target
+    return tuple(found.values())
+
+
+def _target(inventory: Inventory, entity: Entity, verify: VerifySettings) -> EchoTarget:
+    """What all questions to an entity share."""
+    times = verify.timeouts
+    expect = verify.expect
+    return EchoTarget(
+        ae_title=entity.ae_title,
+        address=entity.address or "",
+        port=entity.port or 0,
+        calling=verify.calling,
+        site=entity.site,
+        source=verify.probe_from or "controller",
+        timeouts=Timeouts(times.connect_s, times.acse_s, times.dimse_s, times.total_s),
+        max_associations_per_host=verify.max_associations_per_host,
+        tls=_tls(inventory, entity.tls) if entity.tls else None,
+        accept=frozenset(Outcome(word) for word in verify.accept),
+        expect=Expectation(
+            rejects_wrong_called_title=bool(expect.rejects_wrong_called_title),
+            rejects_unknown_callers=bool(expect.rejects_unknown_callers),
+            implementation_class_uid=expect.implementation_class_uid,
+            implementation_version=expect.implementation_version,
+            sop_classes=expect.sop_classes,
+            transfer_syntaxes=expect.transfer_syntaxes,
+        )
+        if expect
+        else None,
+    )
+
+
+def _tls(inventory: Inventory, tls: Tls) -> TlsSettings:
+    """Verified TLS as the inventory's certificates say (PS3.15 B.12)."""
+    authority = inventory.certificates.get(tls.verify_ca or "")
+    return TlsSettings(ca_pem=authority.ca_pem if authority else None, server_name=tls.verify_name)
+
+
+def _spared(inventory: Inventory, verify: VerifySettings, now: datetime) -> tuple[Outcome, str] | None:
+    """Why an AE is not asked now; None where it is."""
+    for window in verify.maintenance:
+        if datetime.fromisoformat(window.starts_at) <= now < datetime.fromisoformat(window.ends_at):
+            return Outcome.SKIPPED_MAINTENANCE, f"in maintenance until {window.ends_at}: {window.reason}"
+    if verify.probe == "always":
+        return None
+    if verify.probe == "never":
+        return Outcome.SKIPPED_POLICY, f"never asked: {verify.reason}"
+    schedule = inventory.schedules.get(verify.probe)
+    if schedule is not None and is_open(schedule, now):
+        return None
+    return Outcome.SKIPPED_POLICY, f"asked only in {verify.probe}: {verify.reason}"

@@ -4,13 +4,13 @@ A playbook has no expressions and no conditionals: what it can say is what `work
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fleet.documents import Document, parse_document, read_bytes
 from fleet.errors import InvalidInventory, Problem, Severity
-from fleet.inventory.model import EMPTY
+from fleet.inventory.model import empty
 from fleet.validate.schema import check_document, text_keys
 
 NOT_BUILT_YET = {("apply", "confirm_within"): "what is not confirmed does not undo itself yet"}
@@ -21,7 +21,7 @@ class Step:
     """One step: its verb and its settings as typed."""
 
     verb: str
-    settings: Mapping[str, Any] = EMPTY
+    settings: Mapping[str, Any] = field(default_factory=empty)
 
 
 @dataclass(frozen=True, slots=True)

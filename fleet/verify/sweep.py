@@ -29,6 +29,8 @@ _LONGEST_WAIT_S = 0.1
 _RECEIVE_BYTES = 16_384
 _SPARE_DESCRIPTORS = 24
 _STARTS_A_ROUND = 64
+_EVENTS_A_ROUND = 128
+_CONNECTING = frozenset({0, errno.EINPROGRESS})
 _GONE = select.EPOLLERR | select.EPOLLHUP
 _TRANSIENT_SEND = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -109,6 +111,11 @@ class _Loop:
         self._names: dict[str, list[int]] = {}
         self._resolver: Resolver | None = None
         self._limit = 0
+        # System calls that wake the other side are made in a row after each round of events: when the
+        # peers share our machine or our core's network card, that halves what they cost.
+        self._outbox: list[tuple[_Link, bytes]] = []
+        self._opened: list[_Link] = []
+        self._closed: list[socket.socket] = []
 
     def run(self) -> list[EchoResult]:
         self._epoll = select.epoll()
@@ -136,12 +143,13 @@ class _Loop:
             if now >= scan_at:
                 scan_at = self._expire(now)
             timeout = scan_at - now if wake_at is None else min(scan_at, wake_at) - now
-            for fd, mask in poll(max(timeout, 0.0), 256):
+            for fd, mask in poll(max(timeout, 0.0), _EVENTS_A_ROUND):
                 link = links.get(fd)
                 if link is not None:
                     self._serve(link, mask)
                 elif self._resolver is not None and fd == self._resolver.wake_fd:
                     self._take_answers(clock())
+            self._flush()
 
     def _serve(self, link: _Link, mask: int) -> None:
         now = self._clock()
@@ -165,7 +173,7 @@ class _Loop:
         out = link.dialogue.connected(now, link.sock.getsockname)
         self._epoll.modify(link.fd, select.EPOLLIN)
         if out:
-            self._send(link, out)
+            self._outbox.append((link, out))
 
     def _receive(self, link: _Link, now: float) -> None:
         try:
@@ -180,7 +188,16 @@ class _Loop:
             return
         out = link.dialogue.receive(data, now)
         if out:
+            self._outbox.append((link, out))
+
+    def _flush(self) -> None:
+        """Send what the round produced, then close what it ended."""
+        for link, out in self._outbox:
             self._send(link, out)
+        self._outbox.clear()
+        for sock in self._closed:
+            sock.close()
+        self._closed.clear()
 
     def _send(self, link: _Link, data: bytes) -> None:
         """Send what fits; a broken connection is left for the reading side to tell."""
@@ -256,9 +273,11 @@ class _Loop:
         while len(self._links) < self._limit and started < _STARTS_A_ROUND:
             turn = self._queue.next(now)
             if turn is None:
-                return
+                break
             self._start(*turn, now)
             started += 1
+        if started:
+            self._connect_opened(now)
 
     def _start(self, host: Host, entry: Entry, now: float) -> None:
         result = entry.course.give_up(now)
@@ -266,7 +285,7 @@ class _Loop:
             try:
                 self._open(host, entry, now)
                 return
-            except (LocalTlsError, ValueError, OverflowError) as error:
+            except (LocalTlsError, ValueError) as error:
                 result = entry.course.fail(Outcome.LOCAL_ERROR, f"the target cannot be asked: {error}", now)
             except OSError as error:
                 if error.errno in _OUT_OF_DESCRIPTORS and self._links:
@@ -279,23 +298,32 @@ class _Loop:
         self._record(entry.number, result)
 
     def _open(self, host: Host, entry: Entry, now: float) -> None:
+        """Make socket and dialogue; the connection itself is opened with those of the same round."""
         sock = socket.socket(entry.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             dialogue = entry.course.next_dialogue(now)
-            number = sock.connect_ex(entry.address)
         except BaseException:
             sock.close()
             raise
         link = _Link(sock, sock.fileno(), dialogue, entry, host)
         self._links[link.fd] = link
-        self._epoll.register(link.fd, select.EPOLLOUT)
-        if number not in (0, errno.EINPROGRESS):
-            dialogue.broke(number, now)
-            self._finish(link, now)
+        self._opened.append(link)
+
+    def _connect_opened(self, now: float) -> None:
+        for link in self._opened:
+            try:
+                number = link.sock.connect_ex(link.entry.address)
+            except (OSError, OverflowError) as error:  # an address that the system cannot even read
+                number = getattr(error, "errno", None) or errno.EINVAL
+            self._epoll.register(link.fd, select.EPOLLOUT)
+            if number not in _CONNECTING:
+                link.dialogue.broke(number, now)
+                self._finish(link, now)
+        self._opened.clear()
 
     def _finish(self, link: _Link, now: float) -> None:
         del self._links[link.fd]
-        link.sock.close()
+        self._closed.append(link.sock)
         entry, host = link.entry, link.host
         self._queue.leave(host, now)
         result = entry.course.take(link.dialogue, now)
@@ -318,6 +346,7 @@ class _Loop:
             self._send(link, link.dialogue.interrupted())
             link.sock.close()
         self._links.clear()
+        self._flush()
         if self._resolver is not None:
             self._resolver.close()
         self._epoll.close()

@@ -21,6 +21,7 @@ ADDRESSES = {
     "south-store-1": "10.30.0.11",
     "south-mwl-1": "10.30.0.12",
 }
+BOOT = pytest.StashKey[str]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -29,6 +30,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.lab)
             if config.pluginmanager.hasplugin("xdist"):
                 item.add_marker(pytest.mark.xdist_group(name="lab"))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if BOOT in config.stash:
+        terminalreporter.write_line(f"lab: {config.stash[BOOT]}")
 
 
 @pytest.fixture(scope="session")
@@ -44,8 +50,9 @@ def lab_needs() -> None:
 
 
 @pytest.fixture(scope="session")
-def lab_for_all(lab_needs: None) -> Iterator[Lab]:
+def lab_for_all(lab_needs: None, request: pytest.FixtureRequest) -> Iterator[Lab]:
     with Lab(ADDRESSES) as lab:
+        request.config.stash[BOOT] = f"{len(lab.hosts)} hosts were ready after {lab.boot_s:.1f} s"
         start_orthanc(lab["vendor-box"], lab.controller)
         yield lab
 

@@ -100,6 +100,12 @@ class LabHost:
     def has_file(self, path: str) -> bool:
         return self.run(["test", "-e", path]).returncode == 0
 
+    def write_sudo_rule(self, rule: str) -> None:
+        """Replaces "may do everything" by one rule for the login user; a broken one is refused."""
+        path = f"/etc/sudoers.d/{self._place.login_user}"
+        self.write_file(path, rule.rstrip("\n") + "\n", mode=0o440)
+        self.run(["visudo", "--check", "--quiet"], check=True)
+
     # -- services and faults -----------------------------------------------------------------------------
 
     def systemctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -119,6 +125,15 @@ class LabHost:
 
     def iptables_clear(self) -> None:
         self.run("iptables -w 5 -F", check=True)
+
+    def mount_small_disk(self, path: str, size_bytes: int, inodes: int = 100) -> None:
+        """An empty file system that is soon full, of bytes or of inodes; it goes with the next boot."""
+        options = f"size={size_bytes},nr_inodes={inodes},mode=0755"
+        self.run(["mkdir", "-p", path], check=True)
+        self.run(["mount", "-t", "tmpfs", "-o", options, "small-disk", path], check=True)
+
+    def unmount(self, path: str) -> None:
+        self.run(["umount", path], check=True)
 
     def _iptables(self, target: str, port: int | None, source: str | None) -> None:
         needs_tcp = port is not None or target.startswith("REJECT")
@@ -178,6 +193,12 @@ class LabHost:
             self._nspawn.wait(timeout=10)
         self._nspawn = self._leader = None
 
+    def remove(self) -> None:
+        """Machine, disk and key."""
+        self.cut_power()
+        _run(["umount", str(self._folder / "root")])
+        _run(["rm", "-rf", "--one-file-system", str(self._folder)])
+
     def _write_identity(self, root: Path) -> None:
         """Before the first boot, when no symbolic link of the host's own can lead out of its root."""
         user, home = self._place.login_user, root / "home" / self._place.login_user
@@ -186,7 +207,7 @@ class LabHost:
         _write(keys, self._place.authorized_key + "\n", 0o600)
         _run(["chown", f"{numbers.st_uid}:{numbers.st_gid}", str(keys)])
         _write(root / "etc/hostname", self.name + "\n")
-        _write(root / "etc/hosts", self._place.host_table)
+        _write(root / "etc/hosts", f"{self.address}\t{self.name}\n{self._place.host_table}")
         # Without one systemd takes this for its first boot and enables every daemon by Debian's presets.
         machine_id = hashlib.sha256(self._namespace.name.encode()).hexdigest()[:32]
         _write(root / "etc/machine-id", machine_id + "\n", 0o444)

@@ -9,120 +9,24 @@ namespaces.
 
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from http.client import HTTPConnection
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from urllib.parse import urlsplit
 
-from tests.lab.hosts import CLEAN_ENVIRONMENT, HostPlace, LabHost
+from tests.lab.controller import CONTROLLER_ADDRESS, REPOSITORY, Controller
+from tests.lab.hosts import HostPlace, LabHost
 from tests.lab.network import NetworkNamespace, Switch
 from tests.lab.root_folder import LOGIN_USER, open_root_folder
 from tests.lab.sweepup import PREFIX, record_owner, remove_run, sweep_up_leftovers
 
-CONTROLLER_ADDRESS = "10.0.0.5"
-REPOSITORY = Path(__file__).resolve().parents[2]
-
 
 class LabError(Exception):
     """The lab did not come up."""
-
-
-class Controller:
-    """Where fleet runs: an address in the hospital's network, a home folder, and no host's insides."""
-
-    def __init__(self, namespace: NetworkNamespace, home: Path, identity_file: Path) -> None:
-        self.address = CONTROLLER_ADDRESS
-        self.namespace = namespace
-        self.home = home
-        self._identity_file = identity_file
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """Nothing of the caller's home can leak in: no known hosts, no history, no colours."""
-        return {
-            "PATH": f"{Path(sys.executable).parent}:{CLEAN_ENVIRONMENT['PATH']}",
-            "HOME": str(self.home),
-            "XDG_STATE_HOME": str(self.home / "state"),
-            "XDG_CACHE_HOME": str(self.home / "cache"),
-            "XDG_CONFIG_HOME": str(self.home / "config"),
-            "PYTHONPATH": str(REPOSITORY),
-            "LC_ALL": "C.UTF-8",
-        }
-
-    def run(
-        self, command: Sequence[str], *, environment: Mapping[str, str] | None = None, timeout_s: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        whole = self.environment | dict(environment or {})
-        return self.namespace.run(command, environment=whole, timeout_s=timeout_s)
-
-    def python(
-        self, *arguments: str, environment: Mapping[str, str] | None = None, timeout_s: float = 60
-    ) -> subprocess.CompletedProcess[str]:
-        """This interpreter: `python("-m", "fleet.cli.main", "validate")`."""
-        return self.run([sys.executable, *arguments], environment=environment, timeout_s=timeout_s)
-
-    def start(self, command: Sequence[str], *, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """For what a test wants to interrupt or to talk to; the lab ends it at the latest."""
-        return subprocess.Popen(
-            ["ip", "netns", "exec", self.namespace.name, *command],
-            env=self.environment | dict(environment or {}), text=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
-
-    def ssh(
-        self, host: LabHost, command: str, *, host_key: str | None = None, timeout_s: float = 30
-    ) -> subprocess.CompletedProcess[str]:
-        """OpenSSH's own client, with the host's key pinned and no other file consulted."""
-        known_hosts = self.home / f"known-hosts-{host.name}"
-        known_hosts.write_text(f"{host.address} {host_key or host.host_key}\n", encoding="ascii")
-        options = {
-            "IdentityFile": self._identity_file, "IdentitiesOnly": "yes", "BatchMode": "yes",
-            "UserKnownHostsFile": known_hosts, "GlobalKnownHostsFile": "/dev/null",
-            "StrictHostKeyChecking": "yes", "ConnectTimeout": 5,
-        }  # fmt: skip
-        words = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-        destination = f"{LOGIN_USER}@{host.address}"
-        return self.run(["ssh", "-F", "none", *words, destination, command], timeout_s=timeout_s)
-
-    def read_banner(self, address: str, port: int = 22, timeout_s: float = 1) -> bytes:
-        """What a server says first; empty when it refuses or stays silent."""
-        try:
-            with (
-                self.namespace.entered(),
-                socket.create_connection((address, port), timeout=timeout_s) as connection,
-            ):
-                return connection.recv(64)
-        except OSError:
-            return b""
-
-    def request(self, method: str, url: str, body: str | None = None, timeout_s: float = 10) -> tuple[int, str]:
-        """One HTTP exchange, for the pages by which HAProxy and Orthanc tell how they are."""
-        place = urlsplit(url)
-        with self.namespace.entered():
-            connection = HTTPConnection(place.hostname or "", place.port, timeout=timeout_s)
-            try:
-                connection.request(method, f"{place.path}?{place.query}" if place.query else place.path, body)
-                answer = connection.getresponse()
-                return answer.status, answer.read().decode("utf-8", "replace")
-            finally:
-                connection.close()
-
-    def echo(self, calling: str, called: str, address: str, port: int) -> subprocess.CompletedProcess[str]:
-        """dcmtk's echoscu; its status is 0 for failures too, so ask `is_echo_answered`."""
-        limits = ["-to", "3", "-ts", "5", "-ta", "5", "-td", "5"]
-        command = ["/usr/bin/echoscu", "-v", *limits, "-aet", calling, "-aec", called, address, str(port)]
-        return self.run(command, timeout_s=30)
-
-
-def is_echo_answered(done: subprocess.CompletedProcess[str]) -> bool:
-    return done.returncode == 0 and "Received Echo Response (Success)" in done.stdout + done.stderr
 
 
 class Lab:
@@ -133,7 +37,7 @@ class Lab:
         self._addresses = dict(addresses)
         self._cache = cache if cache is not None else read_cache_folder()
         self._prefix = f"{PREFIX}{secrets.token_hex(3)}"
-        self._run_folder = self._cache / "runs" / self._prefix
+        self.run_folder = self._cache / "runs" / self._prefix
         self._guard: subprocess.Popen[bytes] | None = None
         self.hosts: dict[str, LabHost] = {}
         self.boot_s = 0.0
@@ -148,10 +52,10 @@ class Lab:
 
     def __enter__(self) -> Self:
         root_folder = open_root_folder(self._cache)
-        runs = self._run_folder.parent
+        runs = self.run_folder.parent
         runs.mkdir(exist_ok=True)
         sweep_up_leftovers(runs)
-        record_owner(self._run_folder, os.getpid())
+        record_owner(self.run_folder, os.getpid())
         try:
             self._open(root_folder)
         except BaseException:
@@ -175,22 +79,26 @@ class Lab:
         self._boot([host], install=True)
         return host
 
+    def remove_host(self, name: str) -> None:
+        """For a machine that one test added."""
+        self.hosts.pop(name).remove()
+
     def wait_until_ready(self, hosts: Sequence[LabHost], within_s: float = 60) -> None:
         """Ready is a host whose sshd says who it is and whose systemd has nothing left to start."""
         with ThreadPoolExecutor(max_workers=len(hosts)) as pool:
             list(pool.map(lambda host: self._wait_for(host, within_s), hosts))
 
     def _open(self, root_folder: Path) -> None:
-        self._run_folder.mkdir()
-        self._run_folder.chmod(0o700)
+        self.run_folder.mkdir()
+        self.run_folder.chmod(0o700)
         self._start_guard()
-        subprocess.run(["mount", "-t", "tmpfs", self._prefix, self._run_folder], check=True, timeout=30)
+        subprocess.run(["mount", "-t", "tmpfs", self._prefix, self.run_folder], check=True, timeout=30)
         switch = Switch(NetworkNamespace(f"{self._prefix}-switch"))
         switch.create()
         self.controller = self._open_controller(switch)
         self._place = HostPlace(
             prefix=self._prefix,
-            run_folder=self._run_folder,
+            run_folder=self.run_folder,
             root_folder=root_folder,
             switch=switch,
             login_user=LOGIN_USER,
@@ -204,7 +112,7 @@ class Lab:
         namespace = NetworkNamespace(f"{self._prefix}-controller")
         namespace.create()
         switch.plug_in(namespace, CONTROLLER_ADDRESS)
-        home = self._run_folder / "controller-home"
+        home = self.run_folder / "controller-home"
         identity_file = home / ".ssh/id_ed25519"
         identity_file.parent.mkdir(parents=True, mode=0o700)
         command = ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "lab", "-f", str(identity_file)]
@@ -234,19 +142,21 @@ class Lab:
         return "".join(f"{address}\t{name}\n" for address, name in rows.items())
 
     def _start_guard(self) -> None:
-        # A session of its own: what interrupts the tests must not interrupt the one who cleans up.
+        # Detached: what interrupts the tests must not interrupt the one who cleans up.
         self._guard = subprocess.Popen(
-            [sys.executable, "-m", "tests.lab.sweepup", str(self._run_folder)],
+            [sys.executable, "-m", "tests.lab.sweepup", str(self.run_folder)],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             cwd=REPOSITORY, start_new_session=True,
         )  # fmt: skip
 
     def _close(self) -> None:
-        remove_run(self._run_folder)
-        for host in self.hosts.values():
-            host.cut_power()  # its processes are gone already; this reaps nspawn
-        if self._guard is not None:
-            self._guard.communicate(timeout=30)
+        try:
+            remove_run(self.run_folder)
+        finally:
+            for host in self.hosts.values():
+                host.cut_power()  # its processes are gone already; this reaps nspawn
+            if self._guard is not None:
+                self._guard.communicate(timeout=30)
 
 
 def read_cache_folder() -> Path:

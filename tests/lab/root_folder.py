@@ -13,6 +13,7 @@ import platform
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -106,7 +107,16 @@ def open_root_folder(cache: Path) -> Path:
                 beside.rename(finished)
             finally:
                 shutil.rmtree(beside, ignore_errors=True)
+        os.utime(finished)
+        _remove_unused(finished.parent)
     return finished
+
+
+def _remove_unused(roots: Path) -> None:
+    """A changed package list leaves the old folder behind; after two weeks no lab can still stand on it."""
+    for folder in roots.iterdir():
+        if folder.stat().st_mtime < time.time() - 14 * 24 * 3600:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

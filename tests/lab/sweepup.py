@@ -18,8 +18,11 @@ PREFIX = "fleet-lab-"
 
 def format_process_identity(process_id: int) -> str:
     """The id alone may be used again; together with the start time it names one process for ever."""
-    after_name = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2]
-    return f"{process_id} {after_name.split()[19]}"  # proc(5): field 22, starttime
+    after_name = Path(f"/proc/{process_id}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    state, started_at = after_name[0], after_name[19]  # proc(5): fields 3 and 22
+    if state in "ZX":
+        raise ProcessLookupError(f"{process_id} is dead and only waits for its parent to notice")
+    return f"{process_id} {started_at}"
 
 
 def is_owner_alive(run_folder: Path) -> bool:

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from tests.lab.control_group import find_control_groups
+from tests.lab.controller import REPOSITORY, is_echo_answered
 from tests.lab.hosts import LabHost
-from tests.lab.laboratory import REPOSITORY, Lab, is_echo_answered
+from tests.lab.laboratory import Lab
 from tests.lab.network import NAMESPACE_FOLDER
 from tests.lab.sweepup import find_mounts_below, sweep_up_leftovers
 from tests.lab.vendor import OrthancSettings, start_orthanc
@@ -167,6 +168,34 @@ def test_killing_a_service_on_one_host_leaves_the_same_service_elsewhere(lab: La
     lab["north-pacs-2"].systemctl("stop", "lab-twin")
 
 
+def test_a_narrow_sudo_rule_allows_itself_and_nothing_else(lab: Lab) -> None:
+    host = lab["south-store-1"]
+    host.write_sudo_rule("fleet ALL=(root) NOPASSWD: /usr/bin/id -un")
+    assert lab.controller.ssh(host, "sudo -n id -un").stdout == "root\n"
+    refused = lab.controller.ssh(host, "sudo -n id -u")
+    assert refused.returncode == 1
+    assert "password is required" in refused.stderr
+    host.write_sudo_rule("fleet ALL=(root) NOPASSWD: ALL")
+
+
+def test_a_small_disk_is_soon_full(lab: Lab) -> None:
+    host = lab["south-store-1"]
+    host.mount_small_disk("/srv/small", size_bytes=65536, inodes=20)
+    done = host.run("head -c 200000 /dev/zero > /srv/small/file")
+    assert "No space left on device" in done.stderr
+    host.run("rm /srv/small/file", check=True)
+    assert "No space left on device" in host.run("for i in $(seq 30); do : > /srv/small/$i; done").stderr
+    host.unmount("/srv/small")
+
+
+def test_a_host_that_joins_later_is_like_the_others(lab: Lab) -> None:
+    host = lab.add_host("north-relay-1", "10.20.0.21")
+    done = lab.controller.ssh(host, "sudo -n hostname")
+    assert (done.stdout, done.stderr) == ("north-relay-1\n", "")
+    lab.remove_host("north-relay-1")
+    assert lab.controller.read_banner("10.20.0.21") == b""
+
+
 def test_the_vendor_s_box_answers_echo_from_the_controller(lab: Lab) -> None:
     box = lab["vendor-box"]
     assert is_echo_answered(lab.controller.echo("FLEET_SCU", "VENDOR_BOX", box.address, 4242))
@@ -261,7 +290,7 @@ backend archive
 def test_a_killed_owner_leaves_nothing_behind(lab_needs: None, number: signal.Signals) -> None:
     script = (
         "import time; from tests.lab.laboratory import Lab\n"
-        "with Lab({'only': '10.20.0.11'}) as lab: print(lab._run_folder, flush=True); time.sleep(60)"
+        "with Lab({'only': '10.20.0.11'}) as lab: print(lab.run_folder, flush=True); time.sleep(60)"
     )
     owner = subprocess.Popen(
         [sys.executable, "-c", script],
@@ -284,8 +313,19 @@ def test_a_killed_owner_leaves_nothing_behind(lab_needs: None, number: signal.Si
     assert find_control_groups(run_folder.name) == []
 
 
+@pytest.mark.parametrize(("required", "verdict"), [("0", "1 skipped"), ("1", "1 error")])
+def test_a_lab_that_cannot_stand_is_named_and_fails_where_it_is_required(required: str, verdict: str) -> None:
+    """A machine without the programs is played by an empty search path."""
+    one = f"{Path(__file__).relative_to(REPOSITORY)}::{test_every_host_runs_without_a_failed_unit.__name__}"
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:xdist", one],
+        env={"PATH": "/nonexistent", "FLEET_REQUIRE_LAB": required},
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert verdict in done.stdout
+    assert "the lab needs" in done.stdout
+
+
 def test_sweeping_up_spares_the_runs_whose_owners_live(lab: Lab) -> None:
-    runs = lab.controller.home.parents[1]
-    swept = sweep_up_leftovers(runs)
-    assert lab.controller.home.parent.name not in swept
+    assert lab.run_folder.name not in sweep_up_leftovers(lab.run_folder.parent)
     assert all(host.is_running for host in lab.hosts.values())

@@ -5,8 +5,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from tests.lab.controller import Controller
 from tests.lab.hosts import HostError, LabHost
-from tests.lab.laboratory import Controller
 
 CONFIGURATION = "/etc/orthanc/orthanc.json"
 

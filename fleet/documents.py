@@ -13,9 +13,10 @@ Anchors, aliases, merge keys, tags and second documents are refused: a setting s
 
 import hashlib
 import json
+import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -28,12 +29,17 @@ from fleet.errors import Location, Problem, Severity, UnreadableFile
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_FILES: Final = 10_000
+MAX_TOTAL_BYTES: Final = 128 * 1024 * 1024
 MAX_DEPTH: Final = 64
 MAX_SCALAR_CHARACTERS: Final = 1024 * 1024
 
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")
-# Bidirectional controls and the byte-order mark inside text: they make a name read as another (Unicode UAX 9).
-_HIDDEN = re.compile("[\u061c\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff]")
+# Bidirectional controls, invisible characters and foreign line ends make a line read as another (Unicode UAX 9).
+_HIDDEN = re.compile("[\u00ad\u0085\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
+# What an escape in double quotes can bring in; newline and tab are text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# The inverse of what YAML 1.2 section 5.1 calls printable.
+_UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _SUFFIXES = (".yml", ".yaml")
 
 Position = tuple[int, int, int, int]  # key line, key column, value line, value column, all from 0
@@ -72,7 +78,7 @@ class Documents:
     digests: tuple[tuple[str, str], ...]  # (path below root, SHA-256), sorted
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """Reading this file stops here: the problem says why."""
 
     def __init__(self, code: str, message: str, line: int, column: int) -> None:
@@ -84,12 +90,12 @@ class _Reader:
     """One pass over libyaml's events, building plain values and the table of positions."""
 
     def __init__(self, text: str, path: str, text_keys: frozenset[str]) -> None:
-        self.next_event = CParser(text).get_event
+        self.next_event: Callable[[], Any] = CParser(text).get_event
         self.path = path
         self.text_keys = text_keys
         self.positions: dict[int, dict[Any, Position]] = {}
         self.problems: list[Problem] = []
-        self.plain_ascii = text.isascii()
+        self.hidden_is_told = self.check_hidden(text)
 
     def read(self) -> Any:
         """The one document of the stream; None where there is none."""
@@ -142,7 +148,7 @@ class _Reader:
             self.check_plain(event)
         if len(text) > MAX_SCALAR_CHARACTERS:
             raise self.refusal("yaml-too-large", f"a text longer than {MAX_SCALAR_CHARACTERS} characters", event)
-        if not self.plain_ascii and not text.isascii():
+        if not text.isascii() or (event.style == '"' and _CONTROL.search(text)):
             self.check_unicode(text, event)
         if not event.implicit[0]:  # quoted, or a block scalar: text is meant
             return text
@@ -161,15 +167,30 @@ class _Reader:
             return int(text)
         return text
 
+    def check_hidden(self, text: str) -> bool:
+        """Whether the file holds characters, comments included, that make a line read as another (T11)."""
+        if text.isascii():
+            return False
+        found = list(_HIDDEN.finditer(text))
+        for match in found[:20]:
+            line, column = _place_in(text, match.start())
+            self.add_hidden(match.group(), Location(self.path, line, column))
+        return bool(found)
+
+    def add_hidden(self, character: str, at: Location) -> None:
+        """Refuse one character that nobody sees."""
+        message = (
+            f"an invisible, bidirectional or control character (U+{ord(character):04X}) is in this text: it would"
+            " read as something else than it is; remove it"
+        )
+        self.problems.append(Problem("text-hidden-character", Severity.ERROR, message, at))
+
     def check_unicode(self, text: str, event: Any) -> None:
         """Refuse what reads as something else: hidden controls, and letters that are not in NFC (UAX 15)."""
-        found = _HIDDEN.search(text)
-        line, column = event.start_mark.line, event.start_mark.column
-        at = Location(self.path, line + 1, column + 1)
+        at = Location(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
+        found = _CONTROL.search(text) or (None if self.hidden_is_told else _HIDDEN.search(text))
         if found:
-            code = f"U+{ord(found.group()):04X}"
-            message = f"an invisible or bidirectional control character ({code}) is in this text; remove it"
-            self.problems.append(Problem("text-hidden-character", Severity.ERROR, message, at))
+            self.add_hidden(found.group(), at)
         elif not unicodedata.is_normalized("NFC", text):
             message = "this text is not in Unicode normal form C: it looks like another spelling of itself; retype it"
             self.problems.append(Problem("text-not-normalized", Severity.ERROR, message, at))
@@ -192,6 +213,8 @@ class _Reader:
             key = event.value
             mark = event.start_mark
             line, column = mark.line, mark.column
+            if not key.isascii() or event.style == '"':
+                self.scalar(event, True)
             if key == "<<":
                 raise self.refusal(
                     "yaml-merge-key",
@@ -236,67 +259,92 @@ class _Reader:
             result.append(self.node(event, as_text, depth))
 
     @staticmethod
-    def refusal(code: str, message: str, event: Any) -> _Refused:
+    def refusal(code: str, message: str, event: Any) -> _RefusedError:
         """A reason to stop reading, with the place of `event`."""
-        return _Refused(code, message, event.start_mark.line + 1, event.start_mark.column + 1)
+        return _RefusedError(code, message, event.start_mark.line + 1, event.start_mark.column + 1)
+
+
+def _place_in(text: str, offset: int) -> tuple[int, int]:
+    """Line and column, both from 1, of a character of `text`."""
+    return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
 def parse_document(data: bytes, path: str, text_keys: frozenset[str]) -> tuple[Document | None, list[Problem]]:
     """One file's bytes as a `Document` and the problems in it; None where nothing could be made of it."""
-
-    def failed(code: str, message: str, line: int = 1, column: int = 1) -> tuple[None, list[Problem]]:
-        return None, [Problem(code, Severity.ERROR, message, Location(path, line, column))]
-
     if len(data) > MAX_FILE_BYTES:
-        return failed("yaml-too-large", f"larger than {MAX_FILE_BYTES // 1024 // 1024} MB; split it by site")
+        message = f"larger than {MAX_FILE_BYTES // 1024 // 1024} MB, so nothing of it is read; split it by site"
+        return None, [Problem("yaml-too-large", Severity.ERROR, message, Location(path, 1, 1))]
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        return failed("not-utf8", f"not UTF-8 text (byte 0x{data[error.start]:02x}); save it as UTF-8", line)
+        return None, [_not_utf8(data, path, error)]
     reader = _Reader(text, path, text_keys)
     try:
         value = reader.read()
-    except _Refused as error:
-        code, message, *_ = failed(error.code, str(error), error.line, error.column)
-        return None, [*reader.problems, *message]
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
-        said = " ".join(part for part in (error.context, error.problem) if part)
-        return None, [
-            *reader.problems,
-            Problem("yaml-syntax", Severity.ERROR, f"not YAML: {said}", Location(path, line, column)),
-        ]
+    except _RefusedError as error:
+        at = Location(path, error.line, error.column)
+        return None, [*reader.problems, Problem(error.code, Severity.ERROR, str(error), at)]
     except yaml.YAMLError as error:
-        return None, [
-            *reader.problems,
-            *failed("yaml-syntax", f"not YAML: {' '.join(str(error).split())}")[1],
-        ]
+        return None, [*reader.problems, _syntax_problem(text, path, error)]
     return Document(path, value, reader.positions), reader.problems
 
 
-def find_files(root: Path) -> list[Path]:
-    """Every `*.yml` and `*.yaml` below `root` in path order (or `root` itself); hidden folders are left out.
+def _not_utf8(data: bytes, path: str, error: UnicodeDecodeError) -> Problem:
+    start = data.rfind(b"\n", 0, error.start) + 1
+    column = len(data[start : error.start].decode("utf-8", "replace").removeprefix("\ufeff")) + 1
+    at = Location(path, data.count(b"\n", 0, error.start) + 1, column)
+    message = f"not UTF-8 text (byte 0x{data[error.start]:02x}), so nothing of the file is read; save it as UTF-8"
+    return Problem("not-utf8", Severity.ERROR, message, at)
 
-    Raises `UnreadableFile` where there is nothing to read.
+
+def _syntax_problem(text: str, path: str, error: yaml.YAMLError) -> Problem:
+    """What libyaml said, with its place; a character that YAML forbids has none there, so it is looked up."""
+    line, column = 1, 1
+    said = " ".join(str(error).split())
+    if isinstance(error, yaml.MarkedYAMLError):
+        mark = error.problem_mark or error.context_mark
+        if mark is not None:
+            line, column = mark.line + 1, mark.column + 1
+        said = " ".join(part for part in (error.context, error.problem) if part)
+    elif found := _UNPRINTABLE.search(text):
+        line, column = _place_in(text, found.start())
+        said = f"the character U+{ord(found.group()):04X} may not stand in a YAML file"
+    message = f"not YAML: {said}; nothing of the file is read"
+    return Problem("yaml-syntax", Severity.ERROR, message, Location(path, line, column))
+
+
+def find_files(root: Path) -> list[Path]:
+    """Every `*.yml` and `*.yaml` below `root` in path order (or `root` itself); what is hidden is left out.
+
+    A symbolic link to a folder is listed too: it is not followed but refused by `read_documents`, since
+    leaving out what it shows in silence would empty somebody's site. Raises `UnreadableFile` where there is
+    nothing to read.
     """
     if root.is_file():
         return [root]
     if not root.is_dir():
         raise UnreadableFile(f"{root}: no such inventory; name one with -i, or make one with `fleet init {root}`")
-    found = sorted(
-        path
-        for path in root.rglob("*")
-        if path.suffix in _SUFFIXES
-        and not any(part.startswith(".") for part in path.relative_to(root).parts)
-        and path.is_file()
-    )
+    found = sorted(_walk(root))
     if not found:
         raise UnreadableFile(f"{root}: no *.yml or *.yaml below it; `fleet init DIR` makes a first one")
     if len(found) > MAX_FILES:
         raise UnreadableFile(f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?")
     return found
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    """Files with our suffixes and symbolic links to folders, in no order."""
+
+    def stop(error: OSError) -> None:
+        raise UnreadableFile(f"{error.filename}: {error.strerror}; fleet reads nothing further") from error
+
+    for folder, folders, names in os.walk(root, onerror=stop):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        here = Path(folder)
+        yield from (here / name for name in folders if (here / name).is_symlink())
+        for name in names:
+            if name.endswith(_SUFFIXES) and not name.startswith(".") and not (here / name).is_dir():
+                yield here / name
 
 
 def read_documents(root: Path, text_keys: frozenset[str]) -> tuple[Documents, list[Problem]]:
@@ -305,11 +353,16 @@ def read_documents(root: Path, text_keys: frozenset[str]) -> tuple[Documents, li
     problems: list[Problem] = []
     digests: list[tuple[str, str]] = []
     base = root if root.is_dir() else root.parent
+    remaining = MAX_TOTAL_BYTES
     for path in find_files(root):
-        if base != path.parent and not path.resolve().is_relative_to(base.resolve()):
+        if path != root and (path.is_dir() or not path.resolve().is_relative_to(base.resolve())):
             problems.append(_escape_problem(path))
             continue
         data = read_bytes(path)
+        remaining -= len(data)
+        if remaining < 0:
+            problems.append(_too_much_problem(path))
+            break
         digests.append((path.relative_to(base).as_posix(), hashlib.sha256(data).hexdigest()))
         document, found = parse_document(data, str(path), text_keys)
         problems += found
@@ -318,13 +371,24 @@ def read_documents(root: Path, text_keys: frozenset[str]) -> tuple[Documents, li
     return Documents(base, tuple(documents), tuple(digests)), problems
 
 
+def _too_much_problem(path: Path) -> Problem:
+    megabytes = MAX_TOTAL_BYTES // 1024 // 1024
+    message = f"all files together are larger than {megabytes} MB; this one and those after it are not read"
+    return Problem("yaml-too-large", Severity.ERROR, message, Location(str(path), 1, 1))
+
+
 def _escape_problem(path: Path) -> Problem:
-    message = "a symbolic link leads out of the inventory's folder; what it shows could change unseen; copy the file in"
-    return Problem("path-escapes", Severity.ERROR, message, Location(str(path)))
+    message = (
+        "a symbolic link to a folder, or out of the inventory's folder, is not followed: what it shows could change"
+        " unseen; put the files themselves here"
+    )
+    return Problem("path-escapes", Severity.ERROR, message, Location(str(path), 1, 1))
 
 
 def read_bytes(path: Path) -> bytes:
     """The bytes of a file, at most one more than the limit so that the limit is noticed."""
+    if not path.is_file():
+        raise UnreadableFile(f"{path}: no regular file; fleet reads nothing further")
     try:
         with path.open("rb") as file:
             return file.read(MAX_FILE_BYTES + 1)
@@ -339,14 +403,17 @@ def read_beside(root: Path, name: str) -> bytes:
     """
     if name.startswith("/") or "\x00" in name:
         raise ValueError(f"{name!r} must be a path below the inventory's folder")
-    path = (root / name).resolve()
-    if not path.is_relative_to(root.resolve()):
-        raise ValueError(f"{name!r} leads out of the inventory's folder")
     try:
-        data = path.read_bytes() if path.stat().st_size <= MAX_FILE_BYTES else None
-    except OSError as error:
-        raise ValueError(f"{name!r} cannot be read: {error.strerror}") from error
-    if data is None:
+        path = (root / name).resolve(strict=True)
+        if not path.is_relative_to(root.resolve()):
+            raise ValueError(f"{name!r} leads out of the inventory's folder")
+        if not path.is_file():
+            raise ValueError(f"{name!r} is no regular file")
+        with path.open("rb") as file:
+            data = file.read(MAX_FILE_BYTES + 1)
+    except (OSError, RuntimeError) as error:  # a loop of symbolic links is a RuntimeError before Python 3.13
+        raise ValueError(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
+    if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"{name!r} is larger than {MAX_FILE_BYTES // 1024 // 1024} MB")
     return data
 

@@ -1,0 +1,151 @@
+# Reads everything that a plan needs in one go and changes nothing.
+
+send_left=8388608
+
+observe_begin() {
+  begin
+  say "uid $uid"
+  say "systemctl ${systemctl:+yes}"
+  known=' '
+  next=0
+}
+
+# index path digest-as-rendered
+observe_file() {
+  known="$known$2 "
+  next=$(($1 + 1))
+  if is_unsafe "$2"; then
+    say "file $1 unsafe"
+    return
+  fi
+  target=$root$2
+  if [ -L "$target" ]; then
+    say "file $1 symlink"
+  elif [ -f "$target" ]; then
+    observe_content "$1" "$3"
+  elif [ -d "$target" ]; then
+    say "file $1 directory"
+  elif [ -e "$target" ]; then
+    say "file $1 other"
+  elif [ -d "${target%/*}" ] && [ ! -x "${target%/*}" ]; then
+    say "file $1 unreadable"
+  else
+    say "file $1 absent"
+  fi
+}
+
+observe_content() {
+  meta=$(stat -c '%a %U:%G %h %s' "$target") || { say "file $1 unreadable"; return; }
+  digest=$(sha256sum 2>/dev/null <"$target") || { say "file $1 unreadable"; return; }
+  digest=${digest%% *}
+  set -- "$1" "$2" $meta
+  # A plain user's folder that stands for a host cannot give files away: its owners say nothing.
+  [ -z "$root" ] || [ "$uid" = 0 ] || set -- "$1" "$2" "$3" - "$5" "$6"
+  say "file $1 file $3 $4 $5 $6 $digest"
+  [ "$digest" != "$2" ] && [ "$5" = 1 ] && [ "$6" -le 1048576 ] && [ "$6" -le "$send_left" ] || return 0
+  send_left=$((send_left - $6))
+  printf 'content %s ' "$1"
+  base64 <"$target" | tr -d '\n'
+  printf '\n'
+}
+
+# What is ours, and the files of ours that nobody asked for.
+observe_manifest() {
+  if [ -L "$state" ] || [ -L "$state/manifest" ]; then
+    say 'manifest symlink'
+  elif [ ! -e "$state/manifest" ]; then
+    say 'manifest absent'
+  elif [ ! -f "$state/manifest" ] || [ ! -r "$state/manifest" ]; then
+    say 'manifest unreadable'
+  else
+    printf 'manifest text '
+    head -c 4194304 "$state/manifest" | base64 | tr -d '\n'
+    printf '\n'
+    while read -r word digest mode owner path; do
+      [ "$word" = file ] && is_plain_path "$path" || continue
+      case $known in *" $path "*) continue ;; esac
+      say "path $next $path"
+      observe_file "$next" "$path" none
+    done <"$state/manifest"
+  fi
+  [ ! -e "$state/staging" ] || say leftover
+}
+
+observe_started() {
+  for record in "$state"/started/*; do
+    name=${record##*/}
+    case $name in '*' | *[!A-Za-z0-9:_.@-]* | *.new) continue ;; esac
+    read -r restart_token reload_token <"$record" 2>/dev/null || continue
+    say "started $name $restart_token $reload_token"
+  done
+}
+
+# index path
+observe_folder() {
+  if is_unsafe "$2"; then say "folder $1 unsafe"
+  elif [ -d "$root$2" ]; then say "folder $1 directory"
+  elif [ -L "$root$2" ]; then say "folder $1 symlink"
+  elif [ -e "$root$2" ]; then say "folder $1 file"
+  else say "folder $1 absent"
+  fi
+}
+
+# units to look at; those of the manifest come on top
+observe_units() {
+  [ -n "$systemctl" ] || return 0
+  if [ -f "$state/manifest" ] && [ -r "$state/manifest" ]; then
+    while read -r word unit rest; do
+      [ "$word" = unit ] || continue
+      case $unit in '' | -* | *[!A-Za-z0-9:_.@-]*) continue ;; esac
+      case " $* " in *" $unit "*) ;; *) set -- "$@" "$unit" ;; esac
+    done <"$state/manifest"
+  fi
+  for unit in "$@"; do
+    shown=$("$systemctl" show --property=LoadState,ActiveState,UnitFileState,NeedDaemonReload,NRestarts \
+      "$unit" </dev/null 2>&1)
+    say "unit $unit $(blob "$shown")"
+  done
+}
+
+# index name
+observe_program() {
+  case $2 in
+    /*) [ -x "$root$2" ] || say "no-program $1" ;;
+    *)
+      for folder in /usr/local/sbin /usr/local/bin /usr/sbin /usr/bin /sbin /bin; do
+        [ ! -x "$root$folder/$2" ] || return 0
+      done
+      say "no-program $1"
+      ;;
+  esac
+}
+
+# list-file name: in /etc/passwd or /etc/group, or wherever the host's name service looks.
+is_listed() {
+  if [ -n "$root" ] && [ ! -f "$root/etc/$1" ]; then return 0; fi
+  while IFS=: read -r listed rest; do
+    [ "$listed" != "$2" ] || return 0
+  done <"$root/etc/$1"
+  [ -z "$root" ] && getent "$1" "$2" >/dev/null 2>&1
+}
+
+observe_user() { is_listed passwd "$2" || say "no-user $1"; }
+observe_group() { is_listed group "$2" || say "no-group $1"; }
+
+# Ports on which somebody listens (proc(5): state 0A in /proc/net/tcp), in hexadecimal.
+observe_listening() {
+  [ -r "$root/proc/net/tcp" ] || return 0
+  ports=
+  for table in "$root/proc/net/tcp" "$root/proc/net/tcp6"; do
+    [ -r "$table" ] || continue
+    while read -r slot local remote status rest; do
+      [ "$status" != 0A ] || ports="$ports ${local##*:}"
+    done <"$table"
+  done
+  say "listening$ports"
+}
+
+observe_end() {
+  free=$(df -Pk "$root/etc" 2>/dev/null | tail -n 1) && set -- $free && say "free ${4:-0}"
+  say end
+}

@@ -1,0 +1,93 @@
+# POSIX sh and coreutils only; dash, bash and busybox ash run it. What follows defines functions; the last
+# line of a script calls them. A script that was cut off on its way therefore does nothing at all.
+# FLEET_ROOT is empty on real hosts (sudo drops it); a folder that stands for a host sets it.
+
+begin() {
+  set -u
+  umask 077
+  unset IFS
+  LC_ALL=C
+  PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+  export LC_ALL PATH
+  root=
+  [ -z "${FLEET_ROOT-}" ] || root=$(cd -P "$FLEET_ROOT" && pwd -P) || exit 71
+  state=$root/var/lib/fleet
+  uid=$(id -u)
+  systemctl=
+  if [ -n "$root" ]; then
+    [ ! -x "$root/usr/bin/systemctl" ] || systemctl=$root/usr/bin/systemctl
+  else
+    systemctl=$(command -v systemctl) || systemctl=
+  fi
+  printf 'fleet-host 1\n'
+}
+
+say() { printf '%s\n' "$*"; }
+
+# Any text as one word.
+blob() {
+  blob_=$(printf '%s' "$1" | base64 | tr -d '\n')
+  printf '%s' "${blob_:--}"
+}
+
+# fsync(2) of one file or folder where sync(1) can, of everything where it cannot.
+sync_path() { sync "$1" 2>/dev/null || sync; }
+
+# Whether a folder above $1 is a symbolic link that not only root (or whoever we are) could have made.
+is_unsafe() {
+  walked=$root
+  rest=${1#/}
+  while case $rest in */*) true ;; *) false ;; esac; do
+    walked=$walked/${rest%%/*}
+    rest=${rest#*/}
+    if [ -L "$walked" ]; then
+      maker=$(stat -c %u "$walked") || return 0
+      [ "$maker" = 0 ] || { [ -n "$root" ] && [ "$maker" = "$uid" ]; } || return 0
+    fi
+  done
+  return 1
+}
+
+# Goes into folder $1 and holds it by its inode: whoever swaps a name on the way there later gains nothing.
+enter_folder() {
+  cd -P "$root${1:-/}" || return 1
+  here=$(pwd -P)
+  [ "${here%/}" = "$root${1%/}" ] && return 0
+  if is_unsafe "$1/."; then
+    echo "$1 leads through a symbolic link that not only root could have made" >&2
+    return 1
+  fi
+}
+
+# Goes into our own folder beside the targets in $1: same filesystem, ours alone.
+enter_stage() {
+  enter_folder "$1" || return 1
+  above=${here%/}
+  [ ! -L ./.fleet-stage ] || { echo "$1/.fleet-stage is a symbolic link" >&2; return 1; }
+  cd -P ./.fleet-stage || return 1
+  here=$(pwd -P)
+  if [ "$here" = "$above/.fleet-stage" ]; then
+    # A set-group-id folder hands its bit down to the folders made in it.
+    case $(stat -c '%u %a' .) in "$uid 700" | "$uid 2700") return 0 ;; esac
+  fi
+  echo "$1/.fleet-stage is not ours alone" >&2
+  return 1
+}
+
+is_plain_path() {
+  case $1 in
+    *[!A-Za-z0-9._@+:,=~/-]* | */../* | */.. | */./* | */. | *//* | */) return 1 ;;
+    /*) return 0 ;;
+  esac
+  return 1
+}
+
+# Removes what staged folders an earlier run left; the list says where.
+clean_stage() {
+  [ -f "$state/staging" ] || return 0
+  while read -r folder; do
+    is_plain_path "$folder" || [ "$folder" = / ] || continue
+    (enter_stage "${folder%/}" 2>/dev/null && cd -P .. && rm -rf ./.fleet-stage)
+  done <"$state/staging"
+  rm -rf "$state/staging" "$state"/check.*
+}

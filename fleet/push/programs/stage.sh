@@ -1,0 +1,94 @@
+# Writes new files beside the ones that they will replace, proves that they arrived whole, and lets products
+# check their own. No live file is touched.
+
+stage_begin() {
+  begin
+  failed=
+  made=
+  err=$(prepare_state "$@" 2>&1) || { say "failed state - $(blob "$err")"; failed=state; }
+}
+
+prepare_state() {
+  for folder in /var /var/lib /var/lib/fleet; do
+    [ -d "$root$folder" ] || mkdir -m 755 "$root$folder" || return 1
+  done
+  [ ! -L "$state" ] || { echo "$state is a symbolic link"; return 1; }
+  [ "$(stat -c %u "$state")" = "$uid" ] || { echo "$state belongs to somebody else"; return 1; }
+  for folder in previous originals; do
+    [ -d "$state/$folder" ] || mkdir "$state/$folder" || return 1
+  done
+  [ -d "$state/started" ] || mkdir -m 755 "$state/started" || return 1
+  clean_stage
+  [ $# = 0 ] || printf '%s\n' "$@" >"$state/staging"
+}
+
+# index parent name mode owner
+make_folder() {
+  [ -z "$failed" ] || return 0
+  if err=$(make_folder_in "$@" 2>&1); then
+    made="$2/$3 $made"
+    say "made $1"
+  else
+    say "failed folder $1 $(blob "$err")"
+    failed=folder
+  fi
+}
+
+make_folder_in() {
+  enter_folder "$2" && mkdir -m "$4" "./$3" || return 1
+  [ "$uid" != 0 ] || chown "$5" "./$3" && chmod "$4" "./$3" || { rmdir "./$3"; return 1; }
+}
+
+# index folder name digest mode owner, content in base64 on stdin
+stage_file() {
+  [ -z "$failed" ] || return 0
+  if err=$(stage_file_in "$@" 2>&1); then
+    say "staged $1"
+  else
+    say "failed stage $1 $(blob "$err")"
+    failed=stage
+  fi
+}
+
+stage_file_in() {
+  enter_folder "$2" || return 1
+  [ -d ./.fleet-stage ] || mkdir -m 700 ./.fleet-stage || return 1
+  enter_stage "$2" || return 1
+  [ -d ./new ] || mkdir ./new ./old || return 1
+  rm -f "./new/$3" "./old/$3"
+  base64 -d >"./new/$3" || return 1
+  if [ "$uid" = 0 ]; then chown "$6" "./new/$3" || return 1; fi
+  chmod "$5" "./new/$3" || return 1
+  sync_path "./new/$3"
+  arrived=$(sha256sum <"./new/$3") || return 1
+  [ "${arrived%% *}" = "$4" ] || { echo "short write: what arrived is not what was sent"; return 1; }
+}
+
+# index folder name, the product's check in base64 on stdin
+run_check() {
+  [ -z "$failed" ] || return 0
+  check=$(base64 -d)
+  scratch=$(mktemp -d "$state/check.XXXXXX") || { say "failed check $1 -"; failed=check; return; }
+  limit=
+  ! command -v timeout >/dev/null || limit='timeout -k 5 60'
+  out=$({
+    (enter_stage "$2" && exec $limit sh -c "$check" fleet-check "$here/new/$3" "$scratch") </dev/null 2>&1
+    echo $? >"$scratch.status"
+  } | head -c 4000)
+  status=
+  [ ! -f "$scratch.status" ] || read -r status <"$scratch.status"
+  rm -rf "$scratch" "$scratch.status"
+  say "checked $1 ${status:-none} $(blob "$out")"
+  [ "$status" = 0 ] || failed=check
+}
+
+stage_end() {
+  if [ -n "$failed" ]; then
+    clean_stage
+    for folder in $made; do rmdir "$root$folder"; done 2>/dev/null
+    say failed
+  else
+    say staged
+  fi
+  say end
+}

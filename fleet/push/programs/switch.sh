@@ -1,0 +1,227 @@
+# Puts staged files in place by rename, then runs each handler once. Whoever cuts the line from here on does
+# not stop it: the signals of a dying connection are ignored. If it is killed all the same, the manifest on
+# disk already names old and new files, and units without a `started` record owe their restart.
+
+switch_begin() {
+  begin
+  trap '' PIPE HUP INT TERM
+  failed=
+  broken=
+  undo=
+  folders=
+  stopped=
+  kept=
+  move=
+  case $(mv --help 2>&1) in *-T*) move=-T ;; esac
+}
+
+fail() {
+  say "failed $1 $2 $(blob "$3")"
+  failed=$1
+}
+
+# index folder name digest|absent mode owner: the live file is what the plan saw, or nothing happens.
+expect_file() {
+  found=$(expect_file_in "$@" 2>&1)
+  [ "$found" = "$4 $5 $6" ] || { say "stale $1 $(blob "$found")"; failed=stale; }
+}
+
+expect_file_in() {
+  enter_folder "$2" || return 1
+  if [ -L "./$3" ]; then echo symlink
+  elif [ -f "./$3" ]; then
+    digest=$(sha256sum <"./$3")
+    owner=$(stat -c '%U:%G' "./$3")
+    [ -z "$root" ] || [ "$uid" = 0 ] || owner=-
+    echo "${digest%% *} $(stat -c '%a' "./$3") $owner"
+  elif [ -e "./$3" ]; then echo 'no file'
+  else echo 'absent - -'
+  fi
+}
+
+# index folder name digest: the staged file is still the one that was checked.
+expect_staged() {
+  [ -z "$failed" ] || return 0
+  arrived=$( (enter_stage "$2" && sha256sum <"./new/$3") 2>&1)
+  [ "${arrived%% *}" = "$4" ] || fail restaged "$1" "$arrived"
+}
+
+# index folder name keep-original: the old file stays at hand for a way back, and a copy for people.
+keep_file() {
+  [ -z "$failed" ] || return 0
+  err=$(keep_file_in "$@" 2>&1) || fail keep "$1" "$err"
+}
+
+keep_file_in() {
+  enter_folder "$2" || return 1
+  [ -d ./.fleet-stage ] || mkdir -m 700 ./.fleet-stage || return 1
+  enter_stage "$2" || return 1
+  [ -d ./old ] || mkdir ./old || return 1
+  [ -e "../$3" ] || return 0
+  rm -f "./old/$3"
+  ln "../$3" "./old/$3" 2>/dev/null || cp -p "../$3" "./old/$3" || return 1
+  keep_copy "previous$2" "$3" "$3" || return 1
+  [ "$4" = keep ] || return 0
+  copy=$3
+  if [ -e "$state/originals$2/$3" ]; then
+    digest=$(sha256sum <"./old/$3")
+    copy=$3.${digest%"${digest#????????????}"}
+  fi
+  keep_copy "originals$2" "$copy" "$3"
+}
+
+# folder-in-state name-there name-in-./old
+keep_copy() {
+  mkdir -p "$state/$1" && cp -p "./old/$3" "$state/$1/.$2.new" && mv -f "$state/$1/.$2.new" "$state/$1/$2"
+}
+
+# The manifest on stdin replaces the one on disk.
+put_manifest() {
+  [ -z "$failed" ] || return 0
+  err=$(put_manifest_in 2>&1) || fail manifest - "$err"
+}
+
+put_manifest_in() {
+  cat >"$state/manifest.new" && chmod 644 "$state/manifest.new" || return 1
+  sync_path "$state/manifest.new"
+  mv -f "$state/manifest.new" "$state/manifest" && sync_path "$state"
+}
+
+keep_manifest() {
+  [ -z "$failed" ] || return 0
+  rm -rf "$state/manifest.before" "$state/was-started"
+  if [ ! -f "$state/manifest" ]; then
+    kept=none
+  elif ln "$state/manifest" "$state/manifest.before" 2>/dev/null || cp -p "$state/manifest" "$state/manifest.before"; then
+    kept=yes
+  else
+    fail manifest - 'cannot keep the old one'
+  fi
+}
+
+# unit or handler: until it has been started with the new files, nothing says that it was.
+forget_started() {
+  [ -z "$failed" ] && [ -e "$state/started/$1" ] || return 0
+  mkdir -p "$state/was-started" && mv -f "$state/started/$1" "$state/was-started/$1" || fail record - "$1"
+}
+
+# index folder name
+rename_file() {
+  [ -z "$failed" ] || return 0
+  if err=$(rename_file_in "$@" 2>&1); then
+    undo="$2/ $3 $undo"
+    folders="$2/ $folders"
+    say "renamed $1"
+  else
+    fail rename "$1" "$err"
+  fi
+}
+
+rename_file_in() {
+  enter_stage "$2" || return 1
+  [ ! -d "../$3" ] || { echo "$2/$3 is a folder"; return 1; }
+  mv -f $move "./new/$3" "../$3"
+}
+
+# index folder name
+remove_file() {
+  [ -z "$failed" ] || return 0
+  if err=$( (enter_stage "$2" && [ -e "./old/$3" ] && rm -f "../$3") 2>&1); then
+    undo="$2/ $3 $undo"
+    folders="$2/ $folders"
+    say "removed $1"
+  else
+    fail remove "$1" "$err"
+  fi
+}
+
+# After the last rename: make it last, or put everything back.
+settle_files() {
+  if [ -n "$failed" ]; then
+    roll_back
+    return
+  fi
+  for folder in $folders; do (enter_folder "${folder%/}" && sync_path .); done
+  rm -rf "$state/was-started" "$state/manifest.before"
+  say switched
+}
+
+roll_back() {
+  set -- $undo
+  lost=
+  while [ $# -ge 2 ]; do
+    (
+      enter_stage "${1%/}" || exit 1
+      if [ -e "./old/$2" ]; then mv -f "./old/$2" "../$2"; else rm -f "../$2"; fi
+    ) || lost="$lost $1$2"
+    shift 2
+  done
+  for folder in $folders; do (enter_folder "${folder%/}" && sync_path .); done
+  # A file that could not be put back stays known as ours.
+  [ -z "$lost" ] || kept=
+  case $kept in
+    yes) mv -f "$state/manifest.before" "$state/manifest" ;;
+    none) rm -f "$state/manifest" ;;
+  esac
+  for record in "$state"/was-started/*; do
+    [ ! -f "$record" ] || mv -f "$record" "$state/started/"
+  done
+  rm -rf "$state/was-started"
+  for unit in $stopped; do "$systemctl" enable "$unit"; "$systemctl" start "$unit"; done >/dev/null 2>&1 </dev/null
+  say "rolled-back $(blob "$lost")"
+}
+
+# index name restart-token reload-token verb...: one unit; recorded when it worked and there is what to record.
+run_unit() {
+  [ -z "$failed" ] || return 0
+  index=$1 name=$2 restart_token=$3 reload_token=$4
+  shift 4
+  # A unit that failed too often refuses to start; whoever applies has looked at it.
+  case $1 in start | restart) "$systemctl" reset-failed "$name" >/dev/null 2>&1 </dev/null ;; esac
+  if [ "$name" = - ]; then
+    out=$("$systemctl" "$@" 2>&1 </dev/null)
+  else
+    out=$("$systemctl" "$@" "$name" 2>&1 </dev/null)
+  fi
+  status=$?
+  say "ran $index $status $(blob "$out")"
+  if [ "$status" != 0 ]; then
+    broken=yes
+  elif [ "$restart_token" != none ]; then
+    record_started "$name" "$restart_token" "$reload_token"
+  fi
+}
+
+# index unit
+stop_unit() {
+  [ -z "$failed" ] || return 0
+  out=$("$systemctl" disable --now "$2" 2>&1 </dev/null)
+  status=$?
+  say "ran $1 $status $(blob "$out")"
+  stopped="$2 $stopped"
+  [ "$status" = 0 ] || fail stop "$1" "$out"
+}
+
+record_started() {
+  printf '%s %s\n' "$2" "$3" >"$state/started/$1.new" && chmod 644 "$state/started/$1.new" \
+    && mv -f "$state/started/$1.new" "$state/started/$1"
+}
+
+# index name token, the command in base64 on stdin
+run_handler() {
+  [ -z "$failed" ] || return 0
+  command=$(base64 -d)
+  out=$( (trap - PIPE HUP INT TERM; exec sh -c "$command") 2>&1 </dev/null)
+  status=$?
+  say "ran $1 $status $(blob "$out")"
+  if [ "$status" = 0 ]; then record_started "$2" "$3" "$3"; else broken=yes; fi
+}
+
+switch_end() {
+  clean_stage
+  if [ -n "$failed" ]; then say failed
+  elif [ -n "$broken" ]; then say broken
+  else say switched-all
+  fi
+  say end
+}

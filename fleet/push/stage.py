@@ -1,0 +1,118 @@
+"""Staging: new files beside the old ones, proven whole on the host, and checked by their own products."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fleet.errors import HostError
+from fleet.plan.steps import HostPlan, MakeFolder, RunCheck, WriteFile
+from fleet.push.script import (
+    Script,
+    decode_text,
+    format_call,
+    format_call_with,
+    format_script,
+    parse_reply,
+    split_path,
+)
+from fleet.push.transport import CommandResult
+
+# sysexits.h EX_TEMPFAIL, timeout(1), and 128 + a signal: the product could not tell.
+_INCONCLUSIVE = {"75", "124", "none"}
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """How far staging came; `phase` is empty when all files are staged and checked."""
+
+    phase: str = ""
+    detail: str = ""
+    evidence: str = ""
+
+
+def make_stage_script(plan: HostPlan) -> Script:
+    """Folders, files and checks of one host; nothing that lives is touched."""
+    paths = [step.path for step in plan.writes] + [step.path for step in plan.removals]
+    folders = sorted({split_path(path)[0] or "/" for path in paths})
+    calls = [format_call("stage_begin", *folders)]
+    for index, step in enumerate(plan.steps):
+        match step:
+            case MakeFolder():
+                folder, name = split_path(step.path)
+                calls.append(format_call("make_folder", index, folder, name, f"{step.mode:o}", step.owner))
+            case WriteFile():
+                folder, name = split_path(step.path)
+                after = step.after
+                words = (index, folder, name, after.digest, f"{after.mode:o}", after.owner)
+                calls.append(format_call_with(after.content or b"", "stage_file", *words))
+            case _:
+                continue
+    for index, step in enumerate(plan.steps):
+        if isinstance(step, RunCheck):
+            call = format_call_with(step.check.script.encode(), "run_check", index, *split_path(step.path))
+            calls.append(call)
+    calls.append("stage_end")
+    return Script("stage", format_script("stage", calls), plan)
+
+
+def parse_stage_reply(plan: HostPlan, result: CommandResult) -> StageReport:
+    """What the host made of it; HostError when its answer is none."""
+    lines = parse_reply(result.stdout, "stage", stderr=result.stderr, status=result.status)
+    for words in lines:
+        if words[0] == "failed" and len(words) == 4:
+            return _explain_failure(plan, words[1], words[2], words[3])
+        if words[0] == "checked" and len(words) == 4 and words[2] != "0":
+            return _explain_check(plan, words[1], words[2], words[3])
+    if lines[-1:] != [["staged"]]:
+        raise HostError("the host stopped before everything was staged", phase="stage")
+    return StageReport()
+
+
+def _explain_failure(plan: HostPlan, what: str, index: str, blob: str) -> StageReport:
+    said = decode_text(blob, "stage")
+    subject = name_step(plan.steps, index) or "fleet's own folder /var/lib/fleet"
+    return StageReport(
+        "check" if what == "check" else "stage", f"{subject}: {explain_errno(said)}; no live file was touched"
+    )
+
+
+def _explain_check(plan: HostPlan, index: str, status: str, blob: str) -> StageReport:
+    step = plan.steps[int(index)] if index.isdigit() and int(index) < len(plan.steps) else None
+    name = step.check.name if isinstance(step, RunCheck) else "the check"
+    subject = name_step(plan.steps, index)
+    inconclusive = status in _INCONCLUSIVE or not status.isdigit() or int(status) >= 128
+    verdict = "could not tell whether the file is good" if inconclusive else "says that the file is bad"
+    return StageReport(
+        "check",
+        f"{subject}: {name} {verdict} (exit status {status}); no live file was touched",
+        decode_text(blob, "stage", 4000),
+    )
+
+
+def name_step(steps: Sequence[object], index: str) -> str:
+    """The path or unit that a host's number means."""
+    if not index.isdigit() or int(index) >= len(steps):
+        return ""
+    step = steps[int(index)]
+    return str(getattr(step, "path", "") or getattr(step, "unit", "") or getattr(step, "command", ""))
+
+
+_ERRNO_WORDS = (
+    ("No space left on device", "the disk is full (no space or no inodes left)"),
+    ("Disk quota exceeded", "the disk quota is used up"),
+    ("Read-only file system", "the filesystem is read-only"),
+    ("Permission denied", "permission denied to the user that fleet logs in as (become: sudo?)"),
+    ("Operation not permitted", "not permitted (an immutable file, or a user that may not)"),
+    ("short write", "a short write: what arrived is not what was sent"),
+    ("truncated base64", "a short write: what arrived is not what was sent"),
+    ("invalid user", "its owner is no user of the host"),
+    ("invalid group", "its group is no group of the host"),
+    ("Input/output error", "the disk gives errors"),
+)
+
+
+def explain_errno(said: str) -> str:
+    """strerror(3) as a sentence for people; what was said otherwise."""
+    for word, meaning in _ERRNO_WORDS:
+        if word in said:
+            return f"{meaning} [{said[:200]}]"
+    return said[:300] or "it failed without a word"

@@ -1,0 +1,159 @@
+"""The switch: staged files go live by rename, all or none, then each handler runs once."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from fleet.plan.decide import make_handler_name
+from fleet.plan.manifest import format_manifest
+from fleet.plan.steps import (
+    DaemonReload,
+    EnableUnit,
+    HostPlan,
+    ReloadUnit,
+    RemoveFile,
+    RestartUnit,
+    RunHandler,
+    StartUnit,
+    Step,
+    StopUnit,
+    WriteFile,
+    WriteReason,
+)
+from fleet.push.script import (
+    Script,
+    decode_text,
+    format_call,
+    format_call_with,
+    format_call_with_text,
+    format_script,
+    parse_reply,
+    split_path,
+)
+from fleet.push.stage import explain_errno, name_step
+from fleet.push.transport import CommandResult
+
+
+@dataclass(frozen=True, slots=True)
+class SwitchReport:
+    """How far the switch came; `phase` is empty when every step was done. `stale` when a file had moved on."""
+
+    phase: str = ""
+    detail: str = ""
+    evidence: str = ""
+    steps_done: int = 0
+    stale: bool = False
+
+
+def make_switch_script(plan: HostPlan) -> Script:
+    """Look, keep, write down, rename, settle; then units and handlers; then write down what stays."""
+    steps = list(enumerate(plan.steps))
+    calls = ["switch_begin"]
+    calls += [_expect(index, step) for index, step in steps if isinstance(step, WriteFile | RemoveFile)]
+    calls += [
+        format_call("expect_staged", index, *split_path(step.path), step.after.digest)
+        for index, step in steps
+        if isinstance(step, WriteFile)
+    ]
+    calls += [_keep(index, step) for index, step in steps if isinstance(step, WriteFile | RemoveFile)]
+    calls.append("keep_manifest")
+    calls.append(format_call_with_text(format_manifest(plan.during), "put_manifest"))
+    calls += [format_call("forget_started", name) for name in _list_owing(plan)]
+    calls += [
+        format_call("rename_file", index, *split_path(step.path))
+        for index, step in steps
+        if isinstance(step, WriteFile)
+    ]
+    calls += [format_call("stop_unit", index, step.unit) for index, step in steps if isinstance(step, StopUnit)]
+    calls += [
+        format_call("remove_file", index, *split_path(step.path))
+        for index, step in steps
+        if isinstance(step, RemoveFile)
+    ]
+    calls.append("settle_files")
+    for index, step in steps:
+        calls += _run(index, step)
+    after = format_call_with_text(format_manifest(plan.after), "put_manifest")
+    calls += [f'[ -n "$broken" ] || {after}', "switch_end"]
+    return Script("switch", format_script("switch", calls), plan)
+
+
+def _expect(index: int, step: WriteFile | RemoveFile) -> str:
+    before = step.before
+    seen = (before.digest, f"{before.mode:o}", before.owner or "-") if before else ("absent", "-", "-")
+    return format_call("expect_file", index, *split_path(step.path), *seen)
+
+
+def _keep(index: int, step: WriteFile | RemoveFile) -> str:
+    original = isinstance(step, WriteFile) and step.reason is WriteReason.ADOPT
+    return format_call("keep_file", index, *split_path(step.path), "keep" if original else "-")
+
+
+def _list_owing(plan: HostPlan) -> list[str]:
+    """Units and handlers that have to run after this switch: until they have, they owe it."""
+    found: set[str] = set()
+    for step in plan.steps:
+        match step:
+            case StopUnit() | StartUnit() | RestartUnit() | ReloadUnit():
+                found.add(step.unit)
+            case RunHandler():
+                found.add(make_handler_name(step.command))
+            case _:
+                continue
+    return sorted(found)
+
+
+def _run(index: int, step: Step) -> Iterator[str]:
+    match step:
+        case DaemonReload():
+            yield format_call("run_unit", index, "-", "none", "none", "daemon-reload")
+        case EnableUnit():
+            yield format_call("run_unit", index, step.unit, "none", "none", "enable")
+        case StartUnit():
+            yield format_call("run_unit", index, step.unit, step.restart_token, step.reload_token, "start")
+        case RestartUnit():
+            yield format_call("run_unit", index, step.unit, step.restart_token, step.reload_token, "restart")
+        case ReloadUnit():
+            yield format_call("run_unit", index, step.unit, step.restart_token, step.reload_token, "reload")
+        case RunHandler():
+            name = make_handler_name(step.command)
+            yield format_call_with(step.command.encode(), "run_handler", index, name, step.token)
+        case _:
+            return
+
+
+def parse_switch_reply(plan: HostPlan, result: CommandResult) -> SwitchReport:
+    """What the host made of it; HostError when its answer is none."""
+    lines = parse_reply(result.stdout, "switch", stderr=result.stderr, status=result.status)
+    done = sum(1 for words in lines if words[0] in {"renamed", "removed"} or words[:1] + words[2:3] == ["ran", "0"])
+    for words in lines:
+        if words[0] == "stale" and len(words) == 3:
+            detail = f"{name_step(plan.steps, words[1])} moved on since the plan was made; nothing was written"
+            return SwitchReport("switch", detail, stale=True)
+        if words[0] == "failed" and len(words) == 4:
+            return _explain_failure(plan, words, lines)
+    broken = [words for words in lines if words[0] == "ran" and len(words) == 4 and words[2] != "0"]
+    if broken:
+        names = ", ".join(
+            f"{name_step(plan.steps, words[1]) or 'daemon-reload'} (exit status {words[2]})" for words in broken
+        )
+        evidence = " | ".join(decode_text(words[3], "switch") for words in broken)
+        detail = f"files are in place, but {names} failed; it is owed, and the next plan contains it again"
+        return SwitchReport("handler", detail, evidence, done)
+    if ["switched-all"] not in lines:
+        return SwitchReport("switch", "the host stopped in the middle of the switch; plan again to see", "", done)
+    return SwitchReport(steps_done=len(plan.steps))
+
+
+def _explain_failure(plan: HostPlan, words: list[str], lines: list[list[str]]) -> SwitchReport:
+    subject = name_step(plan.steps, words[2]) or "the manifest"
+    said = explain_errno(decode_text(words[3], "switch"))
+    back = [line for line in lines if line[0] == "rolled-back" and len(line) == 2]
+    if ["switched"] in lines:
+        fate = "files are in place"
+    elif not back:
+        fate = "what had been done is not known"
+    elif back[0][1] == "-":
+        fate = "everything was put back"
+    else:
+        fate = f"put back all but {decode_text(back[0][1], 'switch')}"
+    return SwitchReport("switch", f"{subject}: {words[1]} failed: {said}; {fate}")

@@ -1,0 +1,183 @@
+"""render → plan → push: what would change, and the change itself, in batches under one budget.
+
+One code path for `plan`, `apply --check` and `apply`: what was shown is what is done. Every host that was
+meant has exactly one outcome in the end; a host that was never begun is `not_reached`, and says why.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from fleet.events import ItemFinished, Notice, StageStarted
+from fleet.inventory.model import Host
+from fleet.plan.batches import FailureBudget, make_batches
+from fleet.plan.decide import make_host_plan
+from fleet.plan.steps import HostPlan, Plan
+from fleet.push.apply import ApplySettings, apply_batch
+from fleet.push.observe import HostReading, ObserveSettings, observe_fleet
+from fleet.push.outcome import HostOutcome, Outcome
+from fleet.push.transport import Connector
+from fleet.render.artifacts import RenderedHost
+from fleet.workflow.context import Context
+from fleet.workflow.reading import Reading
+from fleet.workflow.rendering import render_hosts
+
+Prove = Callable[[Sequence[Host]], Mapping[str, str]]
+"""Asks the AEs of hosts and returns, for each host where one does not answer, why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How many hosts together, how many failures end it, and how long services are watched."""
+
+    serial: int | str | None = None
+    budget: FailureBudget = field(default_factory=FailureBudget)
+    hold_s: float = 1.0
+    adopt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """A plan of all hosts that could be read, what was read, and the outcomes of those that could not."""
+
+    hosts: tuple[Host, ...]
+    rendered: Mapping[str, RenderedHost]
+    readings: tuple[HostReading, ...]
+    plan: Plan
+    failures: tuple[HostOutcome, ...]
+
+    @property
+    def by_host(self) -> Mapping[str, HostPlan]:
+        """The plan of each host."""
+        return {plan.host: plan for plan in self.plan.hosts}
+
+    @property
+    def pending(self) -> tuple[HostPlan, ...]:
+        """The plans that would change something."""
+        return tuple(plan for plan in self.plan.hosts if plan.steps and not plan.problems)
+
+
+def plan_hosts(
+    reading: Reading, context: Context, hosts: Sequence[Host], connector: Connector, *, adopt: bool = False
+) -> Planned:
+    """What would have to change on `hosts`; changes nothing."""
+    rendered = render_hosts(reading, context, [host.name for host in hosts])
+    pairs = [(host, rendered[host.name]) for host in hosts]
+    settings = ObserveSettings(forks=context.forks)
+    readings = observe_fleet(pairs, connector, settings, context.observer)
+    plans, failures = [], []
+    for (host, wanted), read in zip(pairs, readings, strict=True):
+        if read.observed is None:
+            failures.append(read.failure or HostOutcome(host.name, Outcome.FAILED, "observe", "nothing was read"))
+            continue
+        plan = make_host_plan(wanted, read.observed, adopt=adopt)
+        plans.append(plan)
+        if plan.problems:
+            failures.append(refusal(plan))
+    return Planned(tuple(hosts), rendered, readings, Plan(tuple(plans), reading.inventory.digest), tuple(failures))
+
+
+def refusal(plan: HostPlan) -> HostOutcome:
+    """The outcome of a host on which nothing may be written."""
+    detail = "; ".join(problem.message for problem in plan.problems)
+    return HostOutcome(plan.host, Outcome.REFUSED, "plan", detail)
+
+
+def unapplied(planned: Planned, pending: Outcome = Outcome.PENDING) -> tuple[HostOutcome, ...]:
+    """The outcomes of a run that only looked: pending, unchanged, or why it could not be read."""
+    failed = {outcome.host: outcome for outcome in planned.failures}
+    plans = planned.by_host
+    outcomes = []
+    for host in planned.hosts:
+        if host.name in failed:
+            outcomes.append(failed[host.name])
+            continue
+        empty = plans[host.name].is_empty
+        outcomes.append(HostOutcome(host.name, Outcome.UNCHANGED if empty else pending, "plan", ""))
+    return tuple(outcomes)
+
+
+def apply_planned(
+    reading: Reading,
+    context: Context,
+    planned: Planned,
+    connector: Connector,
+    batching: Batching,
+    prove: Prove | None = None,
+) -> tuple[HostOutcome, ...]:
+    """Carry out a plan, a batch at a time, until it is done or the budget is spent.
+
+    Failures of reading and refusals count before the first write: with a budget of none, one host that lacks
+    a program means that nothing is written anywhere.
+    """
+    outcomes = {outcome.host: outcome for outcome in planned.failures}
+    plans = planned.by_host
+    for host in planned.hosts:
+        if host.name not in outcomes and plans[host.name].is_empty:
+            outcomes[host.name] = HostOutcome(host.name, Outcome.UNCHANGED, "plan", "")
+    total = len(planned.hosts)
+    waiting = [host for host in planned.hosts if host.name not in outcomes]
+    order = [host.name for host in backups_first(reading, waiting)]
+    batches = make_batches(order, batching.serial, partners(reading))
+    by_name = {host.name: host for host in planned.hosts}
+    settings = ApplySettings(forks=context.forks, hold_s=batching.hold_s)
+    context.observer(StageStarted("apply", len(order)))
+    for number, batch in enumerate(batches, start=1):
+        failed = sum(outcome.outcome.is_failure for outcome in outcomes.values())
+        if batching.budget.is_spent(failed, total):
+            break
+        context.observer(Notice(f"batch {number} of {len(batches)}: {', '.join(batch)}"))
+        hosts = [by_name[name] for name in batch]
+        for outcome in _apply_one_batch(hosts, plans, connector, settings, context, prove):
+            outcomes[outcome.host] = outcome
+            context.observer(ItemFinished("apply", outcome.host, outcome.outcome.value, outcome.detail))
+    return tuple(outcomes.get(host.name) or _not_reached(host) for host in planned.hosts)
+
+
+def _apply_one_batch(
+    hosts: Sequence[Host],
+    plans: Mapping[str, HostPlan],
+    connector: Connector,
+    settings: ApplySettings,
+    context: Context,
+    prove: Prove | None,
+) -> Iterable[HostOutcome]:
+    pairs = [(host, plans[host.name]) for host in hosts]
+    outcomes = apply_batch(pairs, connector, settings, context.observer)
+    if prove is None:
+        return outcomes
+    good = [host for host, outcome in zip(hosts, outcomes, strict=True) if not outcome.outcome.is_failure]
+    silent = prove(good) if good else {}
+    return [
+        replace(outcome, outcome=Outcome.FAILED, phase="echo", detail=silent[outcome.host])
+        if outcome.host in silent
+        else outcome
+        for outcome in outcomes
+    ]
+
+
+def _not_reached(host: Host) -> HostOutcome:
+    text = "not begun: too many other hosts had failed before its turn"
+    return HostOutcome(host.name, Outcome.NOT_REACHED, "batch", text)
+
+
+def partners(reading: Reading) -> list[frozenset[str]]:
+    """Hosts that must never be changed together: redundancy groups and the members of virtual services."""
+    groups: dict[str, set[str]] = {}
+    for host in reading.inventory.hosts.values():
+        if host.redundancy_group:
+            groups.setdefault(f"group {host.redundancy_group}", set()).add(host.name)
+    for service in reading.inventory.virtual_services:
+        entity = reading.inventory.find_entity(service.entity)
+        if entity is not None:
+            groups.setdefault(f"service {service.name}", set()).update(each.host for each in entity.instances)
+    return [frozenset(members) for members in groups.values()]
+
+
+def backups_first(reading: Reading, hosts: Iterable[Host]) -> list[Host]:
+    """The hosts in their order, but of a pair the one with the lower VRRP priority first (T36)."""
+    priority: dict[str, int] = {}
+    for service in reading.inventory.virtual_services:
+        for name, value in (service.vrrp.priority if service.vrrp else {}).items():
+            priority[name] = max(value, priority.get(name, 0))
+    return sorted(hosts, key=lambda host: priority.get(host.name, 0))
+

@@ -5,7 +5,7 @@ flow sequence makes libyaml's composer overrun the C stack), and so that 10,000 
 cost less than the plain loader. The resolver knows three things only: `true`/`false`, integers written the
 one canonical way, and nothing (an empty value or `null`). All else is the text that was typed: `NO`, `0123`,
 `1E3`, `12:30` stay what they are, and since canonical integers print as they were typed, text is never lost.
-Values below a key of `text_keys` are always text.
+Values below a key of `text_keys` are always text, save below `vars`, where all words are the user's own.
 
 Anchors, aliases, merge keys, tags and second documents are refused: a setting shared by many belongs into
 `defaults`, `kinds` or `vars`, where `fleet explain-value` can say where it came from.
@@ -40,6 +40,8 @@ _HIDDEN = re.compile("[\u00ad\u0085\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # The inverse of what YAML 1.2 section 5.1 calls printable.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# Below these keys a user's own words stand: what `text_keys` says of a word's meaning elsewhere ends here.
+_FREE_KEYS = frozenset({"vars"})
 _SUFFIXES = (".yml", ".yaml")
 
 Position = tuple[int, int, int, int]  # key line, key column, value line, value column, all from 0
@@ -110,7 +112,7 @@ class _Reader:
             raise self.refusal("yaml-several-documents", "a second document begins here; one file holds one", event)
         return value
 
-    def node(self, event: Any, as_text: bool, depth: int) -> Any:
+    def node(self, event: Any, as_text: bool | None, depth: int) -> Any:
         """The value that begins with `event`."""
         kind = type(event)
         if kind is yaml.ScalarEvent:
@@ -141,7 +143,7 @@ class _Reader:
                 )
             raise self.refusal("yaml-tag", f"the tag {event.tag!r} is refused: values here are plain", event)
 
-    def scalar(self, event: Any, as_text: bool) -> Any:
+    def scalar(self, event: Any, as_text: bool | None) -> Any:
         """Text, a canonical integer, a boolean or nothing."""
         text: str = event.value
         if event.tag is not None or event.anchor is not None:
@@ -195,7 +197,7 @@ class _Reader:
             message = "this text is not in Unicode normal form C: it looks like another spelling of itself; retype it"
             self.problems.append(Problem("text-not-normalized", Severity.ERROR, message, at))
 
-    def mapping(self, depth: int, as_text: bool) -> dict[str, Any]:
+    def mapping(self, depth: int, as_text: bool | None) -> dict[str, Any]:
         """A mapping with text keys, each once."""
         result: dict[str, Any] = {}
         places: dict[Any, Position] = {}
@@ -223,7 +225,7 @@ class _Reader:
                 )
             event = next_event()
             mark = event.start_mark
-            text_below = as_text or key in text_keys
+            text_below = as_text or (None if as_text is None or key in _FREE_KEYS else key in text_keys)
             value = (
                 self.scalar(event, text_below) if type(event) is scalar_event else self.node(event, text_below, depth)
             )
@@ -244,7 +246,7 @@ class _Reader:
         )
         self.problems.append(Problem("yaml-duplicate-key", Severity.ERROR, message, here, (there,)))
 
-    def sequence(self, as_text: bool, depth: int) -> list[Any]:
+    def sequence(self, as_text: bool | None, depth: int) -> list[Any]:
         """A list."""
         result: list[Any] = []
         places: dict[Any, Position] = {}

@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import jsonschema
+import jsonschema.validators
 import jsonschema_rs
 
 from fleet.documents import Document, read_schema
@@ -54,16 +55,20 @@ def _is_text(sub: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
 
 def check_document(document: Document, name: str) -> tuple[list[Problem], frozenset[Pointer]]:
     """What the schema `name` says against a document, and the pointers of the values that are broken."""
-    validator = _accepting(name)
-    if validator.is_valid(document.value):
+    if accepts(document.value, name):
         return [], frozenset()
-    problems: list[Problem] = []
+    problems: dict[Problem, None] = {}
     broken: set[Pointer] = set()
-    for error in _explaining(name).iter_errors(document.value):
+    for base, error in _errors(document.value, name):
         for deepest in _deepest(error):
-            problems += [problem for problem in _describe(document, deepest) if problem not in problems]
-            broken.add(tuple(deepest.absolute_path))
-    return problems, frozenset(broken)
+            for pointer, problem in _describe(document, (*base, *deepest.absolute_path), deepest):
+                problems[problem] = None
+                broken.add(pointer)
+    if not broken:  # the two validators disagree: what one rejects is never let through in silence
+        at = document.locate(())
+        problems[Problem("schema", Severity.ERROR, "this file does not follow the schema", at)] = None
+        broken.add(())
+    return list(problems), frozenset(broken)
 
 
 def accepts(value: Any, name: str) -> bool:
@@ -76,58 +81,128 @@ def explains(value: Any, name: str) -> bool:
     return next(_explaining(name).iter_errors(value), None) is None
 
 
-@cache
-def _accepting(name: str) -> Any:
-    return jsonschema_rs.Draft202012Validator(read_schema(name))
+def _errors(value: Any, name: str) -> Iterator[tuple[Pointer, jsonschema.ValidationError]]:
+    """Every error with the pointer of the value that was walked.
+
+    Items of long lists are walked one by one, and only those that the compiled validator rejects: one slip
+    in ten thousand entities costs one entity's walk.
+    """
+    lists = {
+        key: item
+        for key, item in read_item_schemas(name).items()
+        if isinstance(value, dict) and isinstance(value.get(key), list)
+    }
+    shell = {key: [] if key in lists else item for key, item in value.items()} if lists else value
+    for error in _explaining(name).iter_errors(shell):
+        yield (), error
+    for key in lists:
+        accepting, explaining = _accepting(name, key), _explaining(name, key)
+        for index, item in enumerate(value[key]):
+            if not accepting.is_valid(item):
+                for error in explaining.iter_errors(item):
+                    yield (key, index), error
 
 
 @cache
-def _explaining(name: str) -> jsonschema.Draft202012Validator:
-    return jsonschema.Draft202012Validator(read_schema(name))
+def read_item_schemas(name: str) -> Mapping[str, Any]:
+    """The schema of each item, by those top-level keys that hold a list."""
+    schema = read_schema(name)
+    return {
+        key: {"$defs": schema.get("$defs", {}), **sub["items"]}
+        for key, sub in schema.get("properties", {}).items()
+        if sub.get("type") == "array" and set(sub) == {"type", "items", "description"}
+    }
+
+
+def _schema(name: str, key: str | None) -> dict[str, Any]:
+    return read_schema(name) if key is None else dict(read_item_schemas(name)[key])
+
+
+@cache
+def _accepting(name: str, key: str | None = None) -> Any:
+    return jsonschema_rs.Draft202012Validator(_schema(name, key))
+
+
+@cache
+def _explaining(name: str, key: str | None = None) -> Any:
+    return _Explaining(_schema(name, key))
+
+
+def _check_pattern(_validator: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[jsonschema.ValidationError]:
+    """`pattern` as ECMA 262 means it: `$` is the very end, where Python's also stands before a last newline."""
+    if isinstance(instance, str) and not _compile(pattern).search(instance):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+@cache
+def _compile(pattern: str) -> re.Pattern[str]:
+    return re.compile(_END.sub(r"\\Z", pattern))
+
+
+_END = re.compile(r"(?<!\\)\$")
+_extend: Any = jsonschema.validators.extend
+_Explaining: Any = _extend(jsonschema.Draft202012Validator, {"pattern": _check_pattern})
 
 
 def _deepest(error: jsonschema.ValidationError) -> list[jsonschema.ValidationError]:
-    """Of an either-or, the branch that the user most likely meant: the one that fails deepest."""
-    if error.validator in ("oneOf", "anyOf") and error.context:
-        return [max(error.context, key=lambda inner: len(inner.absolute_path))]
-    return [error]
+    """Of an either-or, what is wrong with the branch that was most likely meant: right kind, fewest faults."""
+    if error.validator not in ("oneOf", "anyOf") or not error.context:
+        return [error]
+    branches: dict[Any, list[jsonschema.ValidationError]] = {}
+    for inner in error.context:
+        branches.setdefault(inner.schema_path[0], []).append(inner)
+
+    def unlikely(faults: list[jsonschema.ValidationError]) -> tuple[bool, int]:
+        return any(fault.validator == "type" and len(fault.path) == 0 for fault in faults), len(faults)
+
+    return min(branches.values(), key=unlikely)
 
 
-def _describe(document: Document, error: jsonschema.ValidationError) -> list[Problem]:
-    path: Pointer = tuple(error.absolute_path)
+def _describe(
+    document: Document, path: Pointer, error: jsonschema.ValidationError
+) -> Iterator[tuple[Pointer, Problem]]:
+    """An error in the user's words, each with the pointer of what it spoils."""
+    if error.validator == "additionalProperties":
+        yield from _unknown_keys(document, path, error)
+    elif "propertyNames" in list(error.absolute_schema_path):
+        spoiled = (*path, str(error.instance))
+        text = f"{_place(path)}: the key {_show(error.instance)} is not of its form. {_NAME_HINT}"
+        yield spoiled, Problem("schema-key", Severity.ERROR, text, document.locate(spoiled, key=True))
+    else:
+        code, text = _tell(error, path)
+        yield path, Problem(code, Severity.ERROR, text, document.locate(path))
+
+
+_NAME_HINT = "Names here are letters, digits, '_', '.' and '-'; variables have no '.' or '-', DICOM keywords a capital"
+
+
+def _tell(error: jsonschema.ValidationError, path: Pointer) -> tuple[str, str]:
+    """Code and message of one error."""
+    wanted: Any = error.validator_value
+    value = error.instance
     name = str(path[-1]) if path else "this file"
-    validator, wanted, value = error.validator, error.validator_value, error.instance
-    if validator == "additionalProperties":
-        return _unknown_keys(document, error, path)
-    code, text = "schema", error.message
-    if validator == "required":
-        missing = [key for key in wanted if key not in value]
-        code, text = "schema-missing-key", f"{_place(path)} lacks {_join(missing)}"
-    elif validator == "type":
-        code, text = (
-            "schema-type",
-            f"{name} must be {_kind(wanted)}, not {_show(value)}{_hint(wanted, value)}",
-        )
-    elif validator == "enum":
-        code, text = (
-            "schema-value",
-            f"{name}: {_show(value)} is none of {_join(wanted)}{_did_you_mean(value, wanted)}",
-        )
-    elif validator == "const":
-        code, text = "schema-value", f"{name} can only be {_show(wanted)}"
-    elif validator in ("minimum", "maximum"):
-        code, text = (
-            "schema-value",
-            f"{name}: {value} is {'below' if validator == 'minimum' else 'above'} {wanted}",
-        )
-    elif validator == "pattern":
-        code, text = (
-            "schema-value",
-            f"{name}: {_show(value)} is not of its form. {error.schema.get('description', '')}".rstrip(),
-        )
-    elif validator in ("minLength", "maxLength", "minItems", "maxItems", "uniqueItems"):
-        code, text = "schema-value", f"{name}: {_show(value)} {_LENGTHS[validator].format(wanted)}"
-    return [Problem(code, Severity.ERROR, text, document.locate(path))]
+    schema: Any = error.schema
+    match error.validator:
+        case "required":
+            missing = _join(key for key in wanted if key not in value)
+            return "schema-missing-key", f"{_place(path)} lacks {missing}"
+        case "type":
+            return "schema-type", f"{name} must be {_kind(wanted)}, not {_show(value)}{_hint(wanted, value)}"
+        case "enum":
+            text = f"{name}: {_show(value)} is none of {_join(wanted)}{_did_you_mean(value, wanted)}"
+            return "schema-value", text
+        case "const":
+            return "schema-value", f"{name} can only be {'false' if wanted is False else _show(wanted)}"
+        case "minimum":
+            return "schema-value", f"{name}: {value} is below {wanted}"
+        case "maximum":
+            return "schema-value", f"{name}: {value} is above {wanted}"
+        case "pattern":
+            text = f"{name}: {_show(value)} is not of its form. {schema.get('description', '')}".rstrip()
+            return "schema-value", text
+        case "minLength" | "maxLength" | "minItems" | "maxItems" | "uniqueItems" | "minProperties" | "maxProperties":
+            return "schema-value", f"{name}: {_show(value)} {_LENGTHS[str(error.validator)].format(wanted)}"
+    return "schema", error.message
 
 
 _LENGTHS = {
@@ -136,18 +211,22 @@ _LENGTHS = {
     "minItems": "needs at least {} item(s)",
     "maxItems": "has more than {} items",
     "uniqueItems": "names something twice",
+    "minProperties": "needs at least {} key(s)",
+    "maxProperties": "has more than {} key(s)",
 }
 
 
-def _unknown_keys(document: Document, error: jsonschema.ValidationError, path: Pointer) -> list[Problem]:
-    known = sorted(error.schema.get("properties", {}))
-    problems = []
-    for extra in (key for key in error.instance if key not in known):
+def _unknown_keys(
+    document: Document, path: Pointer, error: jsonschema.ValidationError
+) -> Iterator[tuple[Pointer, Problem]]:
+    schema: Any = error.schema
+    known = sorted(schema.get("properties", {}))
+    extras: Any = error.instance
+    for extra in (key for key in extras if key not in known):
         hint = _did_you_mean(extra, known) or f"; it knows {_join(known)}"
-        at = document.locate((*path, extra), key=True)
-        text = f"{_place(path)} has no key {extra!r}{hint}"
-        problems.append(Problem("schema-unknown-key", Severity.ERROR, text, at))
-    return problems
+        text = f"{_place(path)} has no key {_show(extra)}{hint}"
+        spoiled = (*path, str(extra))
+        yield spoiled, Problem("schema-unknown-key", Severity.ERROR, text, document.locate(spoiled, key=True))
 
 
 def _did_you_mean(value: Any, known: Any) -> str:

@@ -1,0 +1,35 @@
+"""The one door to an inventory: documents → schema → load, with every problem so far; no rules, no network."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleet.documents import Documents, read_documents
+from fleet.errors import Problem
+from fleet.inventory.load import Loaded, load_inventory
+from fleet.validate.schema import Pointer, check_document, text_keys
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """An inventory as far as it could be read, and all that is wrong with it so far, sorted."""
+
+    loaded: Loaded
+    documents: Documents = field(repr=False)
+    problems: tuple[Problem, ...]
+
+
+def read_inventory(root: Path) -> Reading:
+    """The inventory at `root` (a folder or one file); what is broken is left out and told.
+
+    Raises `UnreadableFile` where there is nothing to read.
+    """
+    documents, problems = read_documents(root, text_keys("inventory"))
+    broken: dict[str, frozenset[Pointer]] = {}
+    for document in documents.documents:
+        found, spoiled = check_document(document, "inventory")
+        problems += found
+        if spoiled:
+            broken[document.path] = spoiled
+    loaded = load_inventory(documents, broken)
+    everything = dict.fromkeys((*problems, *loaded.problems))
+    return Reading(loaded, documents, tuple(sorted(everything, key=lambda problem: problem.sort_key)))

@@ -1,0 +1,57 @@
+"""`fleet doctor`: what is installed, what wins, can we reach and log in."""
+
+import json
+import os
+
+import click
+
+from fleet.cli.connect import open_connector
+from fleet.cli.door import Door, door
+from fleet.errors import EmptySelection, UnreadableFile
+from fleet.workflow.context import Context
+from fleet.workflow.examining import Finding, examine_here, examine_hosts
+from fleet.workflow.reading import Reading, read_all
+
+
+@click.command("doctor")
+@door()
+@click.option("--sudoers", metavar="HOST", help="Print the narrowest sudo rule that fleet needs on HOST.")
+def command(door: Door, sudoers: str | None) -> int:
+    """Look at this machine and, where there is an inventory, log in to its hosts. Changes nothing."""
+    context = door.context()
+    if sudoers is not None:
+        return _print_sudoers(door, read_all(context), sudoers)
+    findings = examine_here(os.environ.get("PATH", os.defpath))
+    reading = _inventory(context)
+    if reading is not None:
+        with open_connector(reading.inventory) as connector:
+            findings += examine_hosts(context, reading.hosts(door.limit), connector)
+    if door.output == "json":
+        rows = [{"what": each.what, "says": each.says, "good": each.good} for each in findings]
+        door.tell(json.dumps({"schema": "fleet.doctor/1", "findings": rows}, indent=1))
+    else:
+        door.tell("\n".join(_line(finding) for finding in findings if not door.quiet or finding.good is False))
+    return 2 if any(finding.good is False for finding in findings) else 0
+
+
+def _inventory(context: Context) -> Reading | None:
+    """The inventory where there is one: doctor helps before there is."""
+    try:
+        return read_all(context)
+    except UnreadableFile:
+        return None
+
+
+def _line(finding: Finding) -> str:
+    mark = {True: "ok  ", False: "BAD ", None: "    "}[finding.good]
+    return f"{mark}{finding.what:<20} {finding.says}"
+
+
+def _print_sudoers(door: Door, reading: Reading, name: str) -> int:
+    from fleet.push.sudoers import format_sudoers
+
+    host = reading.inventory.hosts.get(name)
+    if host is None:
+        raise EmptySelection(f"{name!r} is no host of this inventory; there are: {', '.join(sorted(reading.inventory.hosts))}")
+    door.tell(format_sudoers(host))
+    return 0

@@ -1,0 +1,76 @@
+"""doctor: what is installed, what wins, can we reach and log in."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from fleet.errors import FleetError
+from fleet.inventory.model import Host
+from fleet.push.ping import ping_host
+from fleet.push.transport import Connector
+from fleet.workflow.context import Context
+
+LIBRARIES = ("click", "jinja2", "jsonschema", "jsonschema-rs", "paramiko", "pynetdicom", "PyYAML", "rich")
+# pip's pynetdicom installs programs of dcmtk's names, which shadow dcmtk's in an active environment.
+SHADOWED = ("echoscu", "storescu", "findscu", "movescu", "storescp")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: `good` is None where it is merely a fact."""
+
+    what: str
+    says: str
+    good: bool | None = None
+
+
+def examine_here(path: str) -> list[Finding]:
+    """This machine: Python, libraries, and which of dcmtk's programs win on `path`."""
+    findings = [Finding("python", sys.version.split()[0], sys.version_info >= (3, 11))]
+    for library in LIBRARIES:
+        try:
+            findings.append(Finding(library, version(library)))
+        except PackageNotFoundError:
+            findings.append(Finding(library, "is missing; reinstall dicom-fleet", False))
+    findings += [finding for name in SHADOWED if (finding := _examine_program(name, path))]
+    return findings
+
+
+def _examine_program(name: str, path: str) -> Finding | None:
+    first = shutil.which(name, path=path)
+    if first is None:
+        return None
+    folders = [folder for folder in path.split(os.pathsep) if folder and (Path(folder) / name).is_file()]
+    try:
+        script = Path(first).read_bytes()[:2] == b"#!"
+    except OSError:
+        script = False
+    if script:
+        others = ", ".join(str(Path(folder) / name) for folder in folders[1:]) or "no other"
+        return Finding(name, f"{first} wins and is not dcmtk's (behind it: {others}); call dcmtk by absolute path")
+    return Finding(name, first)
+
+
+def examine_hosts(context: Context, hosts: Sequence[Host], connector: Connector) -> list[Finding]:
+    """Each host: can we log in, and become root where the inventory says so. Changes nothing."""
+
+    def examine(host: Host) -> Finding:
+        if not host.host_keys:
+            return Finding(host.name, f"no pinned key; `fleet trust {host.name}` shows what to pin", False)
+        try:
+            transport = connector.open_(host, deadline_s=context.connect_deadline_s)
+            number = ping_host(transport, deadline_s=context.observe_deadline_s)
+        except FleetError as error:
+            phase = getattr(error, "phase", "")
+            return Finding(host.name, f"{phase}: {error}" if phase else str(error), False)
+        return Finding(host.name, f"logged in as {host.ssh.user}; scripts run as user number {number}", True)
+
+    if not hosts:
+        return []
+    with ThreadPoolExecutor(max_workers=min(context.forks, len(hosts))) as pool:
+        return list(pool.map(examine, hosts))

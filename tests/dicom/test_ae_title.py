@@ -21,9 +21,7 @@ G0_WITHOUT_BACKSLASH = [chr(code) for code in range(0x20, 0x7F) if chr(code) != 
 legal_titles = st.text(alphabet=G0_WITHOUT_BACKSLASH, min_size=1, max_size=16).filter(str.strip)
 
 
-@pytest.mark.parametrize(
-    "text", ["A", "PACS", "a" * 16, "  PACS  ", " " * 20 + "X", "A B", "|,\"'*#!", "0123", "NO"]
-)
+@pytest.mark.parametrize("text", ["A", "PACS", "a" * 16, "  PACS  ", " " * 20 + "X", "A B", "|,\"'*#!", "0123", "NO"])
 def test_legal_titles_have_no_reason_against_them(text: str) -> None:
     assert check_ae_title(text) is None
 

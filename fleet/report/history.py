@@ -1,0 +1,484 @@
+"""What fleet did and saw, remembered: SQLite in WAL mode, so that reading never blocks and is never blocked.
+
+One file for every run. It is made whole beside its place and then linked there, so that an empty or a cut file
+is never one of ours in the making (T44); what decisions rest on (the last valid inventory, what was last
+applied, what was typed into a box) carries a digest of its own and is compared when read. The only module that
+knows SQLite.
+"""
+
+import hashlib
+import json
+import os
+import sqlite3
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final, Self
+
+from fleet.errors import HistoryError
+from fleet.report import history_tables as tables
+from fleet.report.echo_rows import make_line, make_row
+from fleet.report.history_file import check_absence, check_file, make_private, make_private_folder, rebuild_hint, wal_of
+from fleet.report.masking import mask_arguments
+from fleet.report.records import AppliedFleet, FailingSince, RunStart, SheetMark, Snapshot, StoredRun
+from fleet.report.summary import EchoLine, FileChange, HostLine, Verdict
+
+BUSY_TIMEOUT_S: Final = 30.0
+QUICK_CHECK_BELOW_BYTES: Final = 64 * 1024 * 1024
+_MAX_SWEEPS_BACK: Final = 400
+
+
+class History:
+    """An open history. Use it as a context manager; one thread at a time."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._connection = connection
+        self.path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; the last to do so folds the log into it."""
+        with _mapped(self.path):
+            self._connection.close()
+
+    # Recording -----------------------------------------------------------------------------------------
+
+    def record_run_start(self, start: RunStart) -> None:
+        """A run begins; secrets on its command line are masked here."""
+        words = json.dumps(mask_arguments(start.argv))
+        with self._writing() as cursor:
+            cursor.execute(
+                tables.INSERT_RUN,
+                (
+                    *(start.run_id, start.verb, start.started_at, start.playbook, start.who, start.where),
+                    *(start.ticket, start.reason, start.git_commit, start.inventory_digest, words),
+                ),
+            )
+
+    def record_run_finish(
+        self, run_id: str, finished_at: str, exit_status: int, summary: Mapping[str, Any] | None = None
+    ) -> None:
+        """A run ended; `summary` is plain JSON-able data (see `machine.make_run_summary`)."""
+        text = json.dumps(summary or {})
+        with self._writing() as cursor:
+            number = _number(cursor, run_id)
+            values = (finished_at, exit_status, text, number)
+            cursor.execute("UPDATE runs SET finished_at = ?, exit_status = ?, summary = ? WHERE number = ?", values)
+
+    def record_inventory(
+        self, run_id: str, inventory_digest: str, recorded_at: str, files: Mapping[str, bytes]
+    ) -> None:
+        """This inventory is valid: its files are kept, each content once."""
+        with self._writing() as cursor:
+            number = _number(cursor, run_id)
+            known = "SELECT 1 FROM snapshots WHERE inventory_digest = ? LIMIT 1"
+            if cursor.execute(known, (inventory_digest,)).fetchone() is None:
+                named = [(path, content, _digest(content)) for path, content in sorted(files.items())]
+                packed = ((digest, zlib.compress(content)) for _, content, digest in named)
+                cursor.executemany("INSERT OR IGNORE INTO documents VALUES (?, ?)", packed)
+                rows = ((inventory_digest, path, digest) for path, _, digest in named)
+                cursor.executemany("INSERT INTO snapshots VALUES (?, ?, ?)", rows)
+            values = (number, inventory_digest, recorded_at)
+            cursor.execute("INSERT OR REPLACE INTO valid_inventories VALUES (?, ?, ?)", values)
+            cursor.execute("UPDATE runs SET inventory_digest = ? WHERE number = ?", (inventory_digest, number))
+
+    def record_host_outcomes(self, run_id: str, lines: Iterable[HostLine]) -> None:
+        """How hosts ended, and the files that changed there; a host's later word replaces its earlier one."""
+        lines = tuple(lines)
+        with self._writing() as cursor:
+            number = _number(cursor, run_id)
+            rows = [
+                (number, line.host, line.outcome, line.phase, line.detail, line.verdict is not Verdict.WRONG)
+                for line in lines
+            ]
+            _execute_many(cursor, "INSERT OR REPLACE INTO host_outcomes VALUES (?, ?, ?, ?, ?, ?)", rows)
+            changes = [
+                (number, line.host, change.path, change.before_digest, change.after_digest)
+                for line in lines
+                for change in line.files
+            ]
+            _execute_many(cursor, "INSERT OR REPLACE INTO file_changes VALUES (?, ?, ?, ?, ?)", changes)
+
+    def record_echo_results(self, run_id: str, lines: Iterable[EchoLine]) -> None:
+        """Results of a sweep, all or a part, in one transaction."""
+        rows = [make_row(line) for line in lines]
+        with self._writing() as cursor:
+            number = _number(cursor, run_id)
+            last = cursor.execute("SELECT max(row) FROM echo_results").fetchone()[0] or 0
+            _execute_many(cursor, tables.INSERT_ECHO, rows)
+            cursor.execute("INSERT OR REPLACE INTO sweeps VALUES (?, ?, ?)", (number, last + 1, last + len(rows)))
+
+    def record_applied(
+        self, run_id: str, applied_at: str, inventory_digest: str, titles: Iterable[str], hosts: Iterable[str]
+    ) -> None:
+        """What the inventory held when it was applied: all its titles and hosts, whatever the run was limited to."""
+        names = {"titles": sorted(set(titles)), "hosts": sorted(set(hosts))}
+        text = json.dumps(names)
+        with self._writing() as cursor:
+            number = _number(cursor, run_id)
+            row = (number, applied_at, inventory_digest, text, _digest(text.encode()))
+            cursor.execute("INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?)", row)
+            rows = [(host, number) for host in names["hosts"]]
+            cursor.executemany("INSERT OR REPLACE INTO known_hosts VALUES (?, ?)", rows)
+
+    def forget_host(self, host: str) -> bool:
+        """No longer expect a host to be in the inventory (`--forget-host`, or retired and clean)."""
+        with self._writing() as cursor:
+            return cursor.execute("DELETE FROM known_hosts WHERE host = ?", (host,)).rowcount > 0
+
+    def mark_done(self, sheets: Iterable[Mapping[str, Any]], who: str, marked_at: str, *, kind: str = "done") -> None:
+        """These boxes hold what their sheets (`Sheet.to_json()`) say; `assumed` for the first run's baseline."""
+        rows = [(str(sheet["box"]), str(sheet["digest"]), json.dumps(sheet), kind, who, marked_at) for sheet in sheets]
+        statement = "INSERT INTO sheet_marks (box, digest, sheet, kind, who, marked_at) VALUES (?, ?, ?, ?, ?, ?)"
+        with self._writing() as cursor:
+            _execute_many(cursor, statement, rows)
+
+    # Reading -------------------------------------------------------------------------------------------
+
+    def list_runs(self, limit: int = 20, *, verb: str | None = None) -> tuple[StoredRun, ...]:
+        """The newest runs first."""
+        where, values = (" WHERE verb = ?", (verb, limit)) if verb else ("", (limit,))
+        rows = self._read(f"{tables.SELECT_RUNS}{where} ORDER BY number DESC LIMIT ?", values)
+        return tuple(_run(row) for row in rows)
+
+    def show_run(self, run_id: str) -> StoredRun:
+        """A run by its id, by an unambiguous beginning of it, or `last`. Raises `HistoryError`."""
+        return _run(self._read(f"{tables.SELECT_RUNS} WHERE number = ?", (self._find(run_id),))[0])
+
+    def last_run(self, verb: str | None = None) -> StoredRun | None:
+        """The newest run, of a verb if one is named."""
+        return next(iter(self.list_runs(1, verb=verb)), None)
+
+    def last_sweep(self) -> tuple[StoredRun, tuple[EchoLine, ...]] | None:
+        """The newest run that asked anybody, with its results."""
+        number = self._newest("sweeps")
+        if number is None:
+            return None
+        run = _run(self._read(f"{tables.SELECT_RUNS} WHERE number = ?", (number,))[0])
+        return run, self._echoes(number)
+
+    def echo_results(self, run_id: str) -> tuple[EchoLine, ...]:
+        """The results of a run, in the order they were recorded."""
+        return self._echoes(self._find(run_id))
+
+    def host_outcomes(self, run_id: str) -> tuple[HostLine, ...]:
+        """How the hosts of a run ended, and the files that changed there."""
+        number = self._find(run_id)
+        files: dict[str, list[FileChange]] = {}
+        statement = "SELECT host, path, before_digest, after_digest FROM file_changes WHERE run = ? ORDER BY host, path"
+        for host, *change in self._read(statement, (number,)):
+            files.setdefault(host, []).append(FileChange(*change))
+        rows = self._read(
+            "SELECT host, outcome, phase, detail FROM host_outcomes WHERE run = ? ORDER BY host", (number,)
+        )
+        return tuple(HostLine(host, *rest, tuple(files.get(host, ()))) for host, *rest in rows)
+
+    def failed_names(self, run_id: str | None = None) -> tuple[str, ...]:
+        """Titles and hosts that were not as desired, sorted: in a run, or in the last that touched the network."""
+        number = self._find(run_id) if run_id else max(self._newest("sweeps") or 0, self._newest("host_outcomes") or 0)
+        if not number:
+            raise HistoryError(
+                f"{self.path}: no run in this history asked or changed anything; @failed means nothing yet"
+            )
+        names = {
+            row[0] for row in self._read("SELECT host FROM host_outcomes WHERE run = ? AND NOT as_desired", (number,))
+        }
+        for first, last in self._spans(number):
+            statement = "SELECT ae_title FROM echo_results WHERE as_desired = 0 AND row BETWEEN ? AND ?"
+            names |= {row[0] for row in self._read(statement, (first, last))}
+        return tuple(sorted(names))
+
+    def last_valid_inventory(self) -> Snapshot | None:
+        """The newest inventory that was valid, with its files, each compared with its digest."""
+        statement = (
+            "SELECT v.inventory_digest, r.run_id, v.recorded_at FROM valid_inventories v JOIN runs r ON r.number = v.run "
+            "ORDER BY v.run DESC LIMIT 1"
+        )
+        rows = self._read(statement)
+        if not rows:
+            return None
+        digest, run_id, recorded_at = rows[0]
+        return Snapshot(digest, run_id, recorded_at, self._files(digest))
+
+    def last_applied(self) -> AppliedFleet | None:
+        """What the fleet held when it was last applied."""
+        statement = (
+            "SELECT r.run_id, a.applied_at, a.inventory_digest, a.names, a.digest FROM applied a "
+            "JOIN runs r ON r.number = a.run ORDER BY a.run DESC LIMIT 1"
+        )
+        rows = self._read(statement)
+        if not rows:
+            return None
+        run_id, applied_at, inventory_digest, text, digest = rows[0]
+        self._compare(text.encode(), digest, "the list of what was last applied")
+        names = json.loads(text)
+        return AppliedFleet(run_id, applied_at, inventory_digest, frozenset(names["titles"]), frozenset(names["hosts"]))
+
+    def known_hosts(self) -> frozenset[str]:
+        """Hosts that were in an inventory that was applied, and were not forgotten since."""
+        return frozenset(row[0] for row in self._read("SELECT host FROM known_hosts"))
+
+    def sheet_marks(self) -> Mapping[str, SheetMark]:
+        """What each box was last said to hold, by title; `fleet.sheet.boxes` decides from them what is open."""
+        statement = (
+            "SELECT box, digest, sheet, kind, who, marked_at FROM sheet_marks "
+            "WHERE number IN (SELECT max(number) FROM sheet_marks GROUP BY box) ORDER BY box"
+        )
+        rows = self._read(statement)
+        return {row[0]: SheetMark(row[0], row[1], self._json(row[2]), *row[3:]) for row in rows}
+
+    def sheets_at(self, run_id: str) -> Mapping[str, SheetMark]:
+        """What each box was said to hold when a run began: for `--since RUN`."""
+        started_at = self.show_run(run_id).start.started_at
+        statement = (
+            "SELECT box, digest, sheet, kind, who, marked_at FROM sheet_marks WHERE number IN "
+            "(SELECT max(number) FROM sheet_marks WHERE marked_at <= ? GROUP BY box) ORDER BY box"
+        )
+        rows = self._read(statement, (started_at,))
+        return {row[0]: SheetMark(row[0], row[1], self._json(row[2]), *row[3:]) for row in rows}
+
+    def inventory_of(self, run_id: str) -> Snapshot | None:
+        """The files of the inventory that a run found valid, or None where it did not."""
+        statement = "SELECT inventory_digest, recorded_at FROM valid_inventories WHERE run = ?"
+        rows = self._read(statement, (self._find(run_id),))
+        return Snapshot(rows[0][0], run_id, rows[0][1], self._files(rows[0][0])) if rows else None
+
+    def failing_since(self) -> tuple[FailingSince, ...]:
+        """What the last sweep found not as desired, with the first run of each unbroken streak."""
+        return tuple(_Streaks(self).walk())
+
+    def check(self) -> None:
+        """Read every page (`fleet doctor`). Raises `HistoryError` naming the first fault."""
+        found = self._read("PRAGMA integrity_check(1)")[0][0]
+        if found != "ok":
+            raise HistoryError(f"{self.path}: the history is corrupt: {found}; {rebuild_hint(self.path)}")
+
+    # Inside --------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Cursor]:
+        """One transaction that takes the write lock at once, so that two writers wait instead of failing."""
+        with _mapped(self.path):
+            cursor = self._connection.cursor()
+            cursor.execute("BEGIN IMMEDIATE")
+            try:
+                yield cursor
+                cursor.execute("COMMIT")
+            except BaseException:
+                with suppress(sqlite3.Error):  # the first error is the one to tell
+                    cursor.execute("ROLLBACK")
+                raise
+
+    def _read(self, statement: str, values: Sequence[Any] = ()) -> list[Any]:
+        with _mapped(self.path):
+            return self._connection.execute(statement, values).fetchall()
+
+    def _find(self, run_id: str) -> int:
+        with _mapped(self.path):
+            return _number(self._connection.cursor(), run_id, self.path)
+
+    def _newest(self, table: str) -> int | None:
+        found: int | None = self._read(f"SELECT max(run) FROM {table}")[0][0]  # noqa: S608  a table's name of ours
+        return found
+
+    def _spans(self, number: int) -> list[tuple[int, int]]:
+        return self._read("SELECT first_row, last_row FROM sweeps WHERE run = ? ORDER BY first_row", (number,))
+
+    def _echoes(self, number: int) -> tuple[EchoLine, ...]:
+        statement = f"SELECT {tables.ECHO_COLUMNS} FROM echo_results WHERE row BETWEEN ? AND ? ORDER BY row"  # noqa: S608
+        return tuple(make_line(row) for span in self._spans(number) for row in self._read(statement, span))
+
+    def _files(self, inventory_digest: str) -> Mapping[str, bytes]:
+        statement = (
+            "SELECT s.path, d.digest, d.content FROM snapshots s JOIN documents d ON d.digest = s.document_digest "
+            "WHERE s.inventory_digest = ? ORDER BY s.path"
+        )
+        files = {}
+        for path, digest, packed in self._read(statement, (inventory_digest,)):
+            try:
+                files[path] = zlib.decompress(packed)
+            except zlib.error:
+                files[path] = b""
+            self._compare(files[path], digest, f"the stored inventory file {path!r}")
+        return files
+
+    def _compare(self, content: bytes, digest: str, what: str) -> None:
+        if _digest(content) != digest:
+            raise HistoryError(f"{self.path}: {what} is not what was recorded; {rebuild_hint(self.path)}")
+
+    def _json(self, text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError as error:
+            message = f"{self.path}: a recorded sheet is not what was recorded; {rebuild_hint(self.path)}"
+            raise HistoryError(message) from error
+
+
+class _Streaks:
+    """Walks back over the sweeps until every target that fails now was once seen as desired."""
+
+    def __init__(self, history: History) -> None:
+        self.history = history
+
+    def walk(self) -> Iterator[FailingSince]:
+        """The failing targets, in the order of the last sweep."""
+        read = self.history._read
+        statement = (
+            "SELECT s.run, r.run_id, r.started_at, s.first_row, s.last_row FROM sweeps s JOIN runs r ON r.number = s.run "
+            f"ORDER BY s.run DESC, s.first_row LIMIT {_MAX_SWEEPS_BACK}"
+        )
+        spans = read(statement)
+        found: dict[tuple[Any, ...], FailingSince] = {}
+        open_keys: set[tuple[Any, ...]] = set()
+        for run, run_id, started_at, first, last in spans:
+            if run == spans[0][0]:
+                failing = read(_FAILING, (first, last))
+                for *key, outcome, detail in failing:
+                    found[tuple(key)] = FailingSince(*key[:3], outcome, detail, run_id, started_at, 1)
+                open_keys |= {tuple(key) for *key, _, _ in failing}
+                continue
+            if not open_keys:
+                break
+            for *columns, as_desired in read(_ASKED, (first, last, json.dumps(sorted({key[0] for key in open_keys})))):
+                key = tuple(columns)
+                if key not in open_keys:
+                    continue
+                if as_desired:
+                    open_keys.discard(key)
+                    continue
+                since = found[key]
+                found[key] = replace(since, since_run_id=run_id, since_at=started_at, sweeps=since.sweeps + 1)
+        yield from found.values()
+
+
+_FAILING: Final = (
+    "SELECT ae_title, address, port, calling, source, outcome, detail FROM echo_results "
+    "WHERE as_desired = 0 AND row BETWEEN ? AND ? ORDER BY row"
+)
+_ASKED: Final = (
+    "SELECT ae_title, address, port, calling, source, as_desired FROM echo_results WHERE row BETWEEN ? AND ? "
+    "AND ae_title IN (SELECT value FROM json_each(?)) AND outcome NOT LIKE 'skipped%'"
+)
+
+
+def open_history(path: Path, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> History:
+    """The history at `path`, made when missing.
+
+    Raises `HistoryError` where the file is torn, foreign or newer, where it is gone although its log is there,
+    or where it is missing and `create` is false.
+    """
+    if not path.exists():
+        check_absence(path)
+        if not create:
+            raise HistoryError(f"{path}: there is no history yet; it begins with the first plan, apply, verify or run")
+        _create(path)
+    check_file(path)
+    make_private(path)
+    in_use = wal_of(path).exists()
+    with _mapped(path):
+        connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
+        try:
+            connection.execute("PRAGMA foreign_keys = ON")
+            connection.execute("PRAGMA synchronous = FULL")
+            if in_use and path.stat().st_size < QUICK_CHECK_BELOW_BYTES:
+                _quick_check(connection, path)
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+    return History(connection, path)
+
+
+def _quick_check(connection: sqlite3.Connection, path: Path) -> None:
+    """After a crash, or beside another run: the header says little, so SQLite looks."""
+    found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found != "ok":
+        raise HistoryError(f"{path}: the history is torn: {found}; nothing was done. {rebuild_hint(path).capitalize()}")
+
+
+def _create(path: Path) -> None:
+    """Make it whole beside its place, then link it there; whoever was faster has made the one that counts."""
+    make_private_folder(path.parent)
+    with _mapped(path):
+        try:
+            handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mkstemp makes it 0600
+        except OSError as error:
+            raise HistoryError(f"{path}: the history cannot be made: {error.strerror}") from error
+        os.close(handle)
+        try:
+            connection = sqlite3.connect(name, isolation_level=None)
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(tables.CREATE)
+            connection.close()
+            with suppress(FileExistsError):
+                os.link(name, path)
+        finally:
+            for leftover in (name, f"{name}-wal", f"{name}-shm"):
+                Path(leftover).unlink(missing_ok=True)
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[None]:
+    """SQLite's errors in our words."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if "locked" in str(error) or "busy" in str(error):
+            message = f"{path}: another fleet has been writing to the history for too long; try again when it is done"
+            raise HistoryError(message) from error
+        raise HistoryError(f"{path}: the history cannot be used: {error}") from error
+    except sqlite3.IntegrityError as error:
+        raise HistoryError(f"{path}: the history already holds this, or lacks what it rests on: {error}") from error
+    except sqlite3.DatabaseError as error:
+        raise HistoryError(f"{path}: the history is corrupt: {error}; {rebuild_hint(path)}") from error
+
+
+def _execute_many(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert rows; text that is no Unicode (a peer's lone surrogates) is escaped instead of losing the whole run."""
+    try:
+        cursor.executemany(statement, rows)
+    except UnicodeEncodeError:
+        cursor.execute("ROLLBACK")
+        cursor.execute("BEGIN IMMEDIATE")
+        cursor.executemany(statement, [tuple(_encodable(value) for value in row) for row in rows])
+
+
+def _encodable(value: Any) -> Any:
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
+
+
+def _number(cursor: sqlite3.Cursor, run_id: str, path: Path | None = None) -> int:
+    """The number of a run by its id, an unambiguous beginning of it, or `last`."""
+    if run_id == "last":
+        rows = cursor.execute("SELECT number FROM runs ORDER BY number DESC LIMIT 1").fetchall()
+    else:
+        rows = cursor.execute("SELECT number FROM runs WHERE run_id = ?", (run_id,)).fetchall()
+    if not rows and run_id:
+        statement = "SELECT number FROM runs WHERE substr(run_id, 1, length(?)) = ? LIMIT 2"
+        rows = cursor.execute(statement, (run_id, run_id)).fetchall()
+    if len(rows) != 1:
+        reason = "more than one run begins so" if rows else "there is no such run"
+        place = f"{path}: " if path else ""
+        raise HistoryError(f"{place}run {run_id!r}: {reason}; `fleet history` lists them")
+    number: int = rows[0][0]
+    return number
+
+
+def _run(row: Sequence[Any]) -> StoredRun:
+    run_id, verb, started_at, playbook, who, where, ticket, reason, git_commit, digest, argv, *end = row
+    start = RunStart(
+        run_id, verb, started_at, playbook, who, where, ticket, reason, git_commit, digest, tuple(json.loads(argv))
+    )
+    return StoredRun(start, end[0], end[1], json.loads(end[2]))
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()

@@ -1,0 +1,65 @@
+"""The tables of the history and the statements on them; text only, run by `history`.
+
+Rows of echoes are what there is most of: plain columns, no index but the one that failures pay for. `rowid`
+order is the order of a sweep; what is recorded at once lies together (`first_row`, `last_row` of `sweeps`).
+"""
+
+from typing import Final
+
+from fleet.report.history_file import APPLICATION_ID, VERSION
+
+CREATE: Final = f"""
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+BEGIN;
+CREATE TABLE runs (
+  number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, verb TEXT NOT NULL, started_at TEXT NOT NULL,
+  playbook TEXT NOT NULL, who TEXT NOT NULL, from_where TEXT NOT NULL, ticket TEXT NOT NULL, reason TEXT NOT NULL,
+  git_commit TEXT NOT NULL, inventory_digest TEXT NOT NULL, argv TEXT NOT NULL,
+  finished_at TEXT, exit_status INTEGER, summary TEXT NOT NULL DEFAULT '{{}}') STRICT;
+CREATE INDEX runs_by_verb ON runs (verb, number);
+CREATE TABLE documents (digest TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE snapshots (
+  inventory_digest TEXT NOT NULL, path TEXT NOT NULL, document_digest TEXT NOT NULL REFERENCES documents (digest),
+  PRIMARY KEY (inventory_digest, path)) STRICT, WITHOUT ROWID;
+CREATE TABLE valid_inventories (run INTEGER PRIMARY KEY REFERENCES runs (number), inventory_digest TEXT NOT NULL,
+  recorded_at TEXT NOT NULL) STRICT;
+CREATE TABLE host_outcomes (
+  run INTEGER NOT NULL REFERENCES runs (number), host TEXT NOT NULL, outcome TEXT NOT NULL, phase TEXT NOT NULL,
+  detail TEXT NOT NULL, as_desired INTEGER NOT NULL, PRIMARY KEY (run, host)) STRICT, WITHOUT ROWID;
+CREATE TABLE file_changes (
+  run INTEGER NOT NULL REFERENCES runs (number), host TEXT NOT NULL, path TEXT NOT NULL,
+  before_digest TEXT, after_digest TEXT, PRIMARY KEY (run, host, path)) STRICT, WITHOUT ROWID;
+CREATE TABLE sweeps (run INTEGER NOT NULL REFERENCES runs (number), first_row INTEGER NOT NULL,
+  last_row INTEGER NOT NULL, PRIMARY KEY (run, first_row)) STRICT, WITHOUT ROWID;
+CREATE TABLE echo_results (
+  row INTEGER PRIMARY KEY, ae_title TEXT, site TEXT, host TEXT, virtual_service TEXT, address TEXT, port INTEGER,
+  calling TEXT, source TEXT, outcome TEXT NOT NULL, status INTEGER, detail TEXT, warnings TEXT, attempts INTEGER,
+  implementation_class_uid TEXT, implementation_version TEXT, max_pdu_bytes INTEGER, certificate_days INTEGER,
+  resolve_s REAL, connect_s REAL, tls_s REAL, associate_s REAL, echo_s REAL, release_s REAL, elapsed_s REAL,
+  has_peer INTEGER NOT NULL, as_desired INTEGER NOT NULL) STRICT;
+CREATE INDEX failed_echoes ON echo_results (row) WHERE as_desired = 0;
+CREATE TABLE applied (run INTEGER PRIMARY KEY REFERENCES runs (number), applied_at TEXT NOT NULL,
+  inventory_digest TEXT NOT NULL, names TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
+CREATE TABLE known_hosts (host TEXT PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs (number)) STRICT, WITHOUT ROWID;
+CREATE TABLE sheet_marks (
+  number INTEGER PRIMARY KEY, box TEXT NOT NULL, digest TEXT NOT NULL, sheet TEXT NOT NULL, kind TEXT NOT NULL,
+  who TEXT NOT NULL, marked_at TEXT NOT NULL) STRICT;
+CREATE INDEX sheet_marks_by_box ON sheet_marks (box, number);
+COMMIT;
+"""
+
+INSERT_RUN: Final = (
+    "INSERT INTO runs (run_id, verb, started_at, playbook, who, from_where, ticket, reason, git_commit, "
+    "inventory_digest, argv) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+SELECT_RUNS: Final = (
+    "SELECT run_id, verb, started_at, playbook, who, from_where, ticket, reason, git_commit, inventory_digest, argv, "
+    "finished_at, exit_status, summary FROM runs"
+)
+ECHO_COLUMNS: Final = (
+    "ae_title, site, host, virtual_service, address, port, calling, source, outcome, status, detail, attempts, "
+    "certificate_days, elapsed_s, resolve_s, connect_s, tls_s, associate_s, echo_s, release_s, warnings, "
+    "implementation_class_uid, implementation_version, max_pdu_bytes, has_peer, as_desired"
+)
+INSERT_ECHO: Final = f"INSERT INTO echo_results ({ECHO_COLUMNS}) VALUES ({', '.join('?' * 26)})"  # noqa: S608  constants

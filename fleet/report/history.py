@@ -14,7 +14,6 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -24,11 +23,11 @@ from fleet.report.echo_rows import make_line, make_row
 from fleet.report.history_file import check_absence, check_file, make_private, make_private_folder, rebuild_hint, wal_of
 from fleet.report.masking import mask_arguments
 from fleet.report.records import AppliedFleet, FailingSince, RunStart, SheetMark, Snapshot, StoredRun
+from fleet.report.streaks import find_streaks
 from fleet.report.summary import EchoLine, FileChange, HostLine, Verdict
 
 BUSY_TIMEOUT_S: Final = 30.0
 QUICK_CHECK_BELOW_BYTES: Final = 64 * 1024 * 1024
-_MAX_SWEEPS_BACK: Final = 400
 
 
 class History:
@@ -73,20 +72,19 @@ class History:
             values = (finished_at, exit_status, text, number)
             cursor.execute("UPDATE runs SET finished_at = ?, exit_status = ?, summary = ? WHERE number = ?", values)
 
-    def record_inventory(
-        self, run_id: str, inventory_digest: str, recorded_at: str, files: Mapping[str, bytes]
-    ) -> None:
+    def record_inventory(self, snapshot: Snapshot) -> None:
         """This inventory is valid: its files are kept, each content once."""
+        inventory_digest = snapshot.inventory_digest
         with self._writing() as cursor:
-            number = _number(cursor, run_id)
+            number = _number(cursor, snapshot.run_id)
             known = "SELECT 1 FROM snapshots WHERE inventory_digest = ? LIMIT 1"
             if cursor.execute(known, (inventory_digest,)).fetchone() is None:
-                named = [(path, content, _digest(content)) for path, content in sorted(files.items())]
+                named = [(path, content, _digest(content)) for path, content in sorted(snapshot.files.items())]
                 packed = ((digest, zlib.compress(content)) for _, content, digest in named)
                 cursor.executemany("INSERT OR IGNORE INTO documents VALUES (?, ?)", packed)
                 rows = ((inventory_digest, path, digest) for path, _, digest in named)
                 cursor.executemany("INSERT INTO snapshots VALUES (?, ?, ?)", rows)
-            values = (number, inventory_digest, recorded_at)
+            values = (number, inventory_digest, snapshot.recorded_at)
             cursor.execute("INSERT OR REPLACE INTO valid_inventories VALUES (?, ?, ?)", values)
             cursor.execute("UPDATE runs SET inventory_digest = ? WHERE number = ?", (inventory_digest, number))
 
@@ -116,17 +114,14 @@ class History:
             _execute_many(cursor, tables.INSERT_ECHO, rows)
             cursor.execute("INSERT OR REPLACE INTO sweeps VALUES (?, ?, ?)", (number, last + 1, last + len(rows)))
 
-    def record_applied(
-        self, run_id: str, applied_at: str, inventory_digest: str, titles: Iterable[str], hosts: Iterable[str]
-    ) -> None:
+    def record_applied(self, applied: AppliedFleet) -> None:
         """What the inventory held when it was applied: all its titles and hosts, whatever the run was limited to."""
-        names = {"titles": sorted(set(titles)), "hosts": sorted(set(hosts))}
-        text = json.dumps(names)
+        text = json.dumps({"titles": sorted(applied.titles), "hosts": sorted(applied.hosts)})
         with self._writing() as cursor:
-            number = _number(cursor, run_id)
-            row = (number, applied_at, inventory_digest, text, _digest(text.encode()))
+            number = _number(cursor, applied.run_id)
+            row = (number, applied.applied_at, applied.inventory_digest, text, _digest(text.encode()))
             cursor.execute("INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?)", row)
-            rows = [(host, number) for host in names["hosts"]]
+            rows = [(host, number) for host in sorted(applied.hosts)]
             cursor.executemany("INSERT OR REPLACE INTO known_hosts VALUES (?, ?)", rows)
 
     def forget_host(self, host: str) -> bool:
@@ -176,21 +171,17 @@ class History:
         statement = "SELECT host, path, before_digest, after_digest FROM file_changes WHERE run = ? ORDER BY host, path"
         for host, *change in self._read(statement, (number,)):
             files.setdefault(host, []).append(FileChange(*change))
-        rows = self._read(
-            "SELECT host, outcome, phase, detail FROM host_outcomes WHERE run = ? ORDER BY host", (number,)
-        )
-        return tuple(HostLine(host, *rest, tuple(files.get(host, ()))) for host, *rest in rows)
+        statement = "SELECT host, outcome, phase, detail FROM host_outcomes WHERE run = ? ORDER BY host"
+        rows = self._read(statement, (number,))
+        return tuple(HostLine(row[0], row[1], row[2], row[3], tuple(files.get(row[0], ()))) for row in rows)
 
     def failed_names(self, run_id: str | None = None) -> tuple[str, ...]:
         """Titles and hosts that were not as desired, sorted: in a run, or in the last that touched the network."""
         number = self._find(run_id) if run_id else max(self._newest("sweeps") or 0, self._newest("host_outcomes") or 0)
         if not number:
-            raise HistoryError(
-                f"{self.path}: no run in this history asked or changed anything; @failed means nothing yet"
-            )
-        names = {
-            row[0] for row in self._read("SELECT host FROM host_outcomes WHERE run = ? AND NOT as_desired", (number,))
-        }
+            raise HistoryError(f"{self.path}: no run here asked or changed anything yet, so @failed means nothing")
+        statement = "SELECT host FROM host_outcomes WHERE run = ? AND NOT as_desired"
+        names = {row[0] for row in self._read(statement, (number,))}
         for first, last in self._spans(number):
             statement = "SELECT ae_title FROM echo_results WHERE as_desired = 0 AND row BETWEEN ? AND ?"
             names |= {row[0] for row in self._read(statement, (first, last))}
@@ -199,8 +190,8 @@ class History:
     def last_valid_inventory(self) -> Snapshot | None:
         """The newest inventory that was valid, with its files, each compared with its digest."""
         statement = (
-            "SELECT v.inventory_digest, r.run_id, v.recorded_at FROM valid_inventories v JOIN runs r ON r.number = v.run "
-            "ORDER BY v.run DESC LIMIT 1"
+            "SELECT v.inventory_digest, r.run_id, v.recorded_at FROM valid_inventories v "
+            "JOIN runs r ON r.number = v.run ORDER BY v.run DESC LIMIT 1"
         )
         rows = self._read(statement)
         if not rows:
@@ -253,7 +244,7 @@ class History:
 
     def failing_since(self) -> tuple[FailingSince, ...]:
         """What the last sweep found not as desired, with the first run of each unbroken streak."""
-        return tuple(_Streaks(self).walk())
+        return find_streaks(self._read)
 
     def check(self) -> None:
         """Read every page (`fleet doctor`). Raises `HistoryError` naming the first fault."""
@@ -320,53 +311,6 @@ class History:
         except ValueError as error:
             message = f"{self.path}: a recorded sheet is not what was recorded; {rebuild_hint(self.path)}"
             raise HistoryError(message) from error
-
-
-class _Streaks:
-    """Walks back over the sweeps until every target that fails now was once seen as desired."""
-
-    def __init__(self, history: History) -> None:
-        self.history = history
-
-    def walk(self) -> Iterator[FailingSince]:
-        """The failing targets, in the order of the last sweep."""
-        read = self.history._read
-        statement = (
-            "SELECT s.run, r.run_id, r.started_at, s.first_row, s.last_row FROM sweeps s JOIN runs r ON r.number = s.run "
-            f"ORDER BY s.run DESC, s.first_row LIMIT {_MAX_SWEEPS_BACK}"
-        )
-        spans = read(statement)
-        found: dict[tuple[Any, ...], FailingSince] = {}
-        open_keys: set[tuple[Any, ...]] = set()
-        for run, run_id, started_at, first, last in spans:
-            if run == spans[0][0]:
-                failing = read(_FAILING, (first, last))
-                for *key, outcome, detail in failing:
-                    found[tuple(key)] = FailingSince(*key[:3], outcome, detail, run_id, started_at, 1)
-                open_keys |= {tuple(key) for *key, _, _ in failing}
-                continue
-            if not open_keys:
-                break
-            for *columns, as_desired in read(_ASKED, (first, last, json.dumps(sorted({key[0] for key in open_keys})))):
-                key = tuple(columns)
-                if key not in open_keys:
-                    continue
-                if as_desired:
-                    open_keys.discard(key)
-                    continue
-                since = found[key]
-                found[key] = replace(since, since_run_id=run_id, since_at=started_at, sweeps=since.sweeps + 1)
-        yield from found.values()
-
-
-_FAILING: Final = (
-    "SELECT ae_title, address, port, calling, source, outcome, detail FROM echo_results "
-    "WHERE as_desired = 0 AND row BETWEEN ? AND ? ORDER BY row"
-)
-_ASKED: Final = (
-    "SELECT ae_title, address, port, calling, source, as_desired FROM echo_results WHERE row BETWEEN ? AND ? "
-    "AND ae_title IN (SELECT value FROM json_each(?)) AND outcome NOT LIKE 'skipped%'"
-)
 
 
 def open_history(path: Path, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> History:

@@ -41,7 +41,7 @@ def find_streaks(read: Read) -> tuple[FailingSince, ...]:
     for run, run_id, started_at, first, last in spans:
         if run == newest:
             for row in read(_FAILING, (first, last)):
-                found[tuple(row[:5])] = FailingSince(*row[:3], row[5], row[6], run_id, started_at, 1)
+                found[tuple(row[:5])] = FailingSince(row[0], row[1], row[2], row[5], row[6], run_id, started_at, 1)
     running = set(found)
     for run, run_id, started_at, first, last in spans:
         if run != newest and running:

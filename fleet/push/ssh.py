@@ -1,0 +1,575 @@
+"""SSH by paramiko, and only here. What this module is built around:
+
+paramiko's timeouts are per read, some calls have none at all (`exec_command`, `recv_exit_status`), and a
+channel stands still when nobody empties its 2 MiB window. So every phase has one total deadline kept by a
+watchdog that closes the socket, both output streams are emptied by threads of their own, and a connection
+that missed a deadline is never used again. Host keys are judged before anything is sent. There is no
+prompt, no password, no forwarding, and no local shell anywhere.
+"""
+
+import base64
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import paramiko
+from paramiko.agent import AgentSSH
+
+from fleet.errors import DeadlineExceeded, FleetError, HostError, NetworkError
+from fleet.inventory.model import Host
+from fleet.push.address import check_ssh_words, is_address, parse_jump
+from fleet.push.host_keys import HostKey, KnownKeys, check_host_key, find_known_keys
+from fleet.push.script import Script
+from fleet.push.sudoers import BECOME_COMMAND, PLAIN_COMMAND
+from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult, Transport
+
+_LOG = "fleet.push.paramiko"
+_MAX_JUMPS = 4
+_MAX_KEYS = 6  # sshd's MaxAuthTries; more offers than that close the door
+_READ_BYTES = 32_768
+# RFC 8332: one RSA key, three signature algorithms.
+_ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
+
+
+@dataclass(frozen=True, slots=True)
+class SshOptions:
+    """What the person who runs fleet brings: keys of their own, a known_hosts file, an agent's socket.
+
+    `identity_files` and the agent serve hosts that name no `identity_file`; files that do not exist are
+    passed over.
+    """
+
+    identity_files: tuple[Path, ...] = ()
+    known_hosts: Path | None = None
+    agent_socket: str | None = None
+
+
+class _Deadline:
+    """A moment on the monotonic clock that everything in a phase has to meet together."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._ends_at = time.monotonic() + seconds
+
+    @property
+    def left_s(self) -> float:
+        return max(0.0, self._ends_at - time.monotonic())
+
+    @property
+    def is_over(self) -> bool:
+        return self.left_s <= 0
+
+
+@contextlib.contextmanager
+def _watch(deadline: _Deadline, *closables: paramiko.Transport | socket.socket) -> Iterator[None]:
+    """Closes what a phase works on when its time is over; whatever blocks there then returns."""
+
+    def close() -> None:
+        for each in closables:
+            with contextlib.suppress(Exception):
+                each.close()
+
+    timer = threading.Timer(deadline.left_s, close)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class SshConnector:
+    """Logs in to hosts; `hosts` is where a `jump` that is a host's name is looked up."""
+
+    def __init__(self, hosts: Mapping[str, Host], options: SshOptions | None = None) -> None:
+        self._hosts = hosts
+        self._options = options or SshOptions()
+        logger = logging.getLogger(_LOG)
+        logger.addHandler(logging.NullHandler())
+        logger.propagate = False  # paramiko logs what peers say, tracebacks included
+
+    def open_(self, host: Host, *, deadline_s: float) -> Transport:
+        """Logged in, all hops, within the deadline; NetworkError names the phase that failed."""
+        deadline = _Deadline(deadline_s)
+        chain = self._open_chain(host, deadline)
+        hop = _Hop(host, chain, self._options, deadline)
+        with hop.closing_on_failure():
+            hop.greet()
+            hop.check_host_key()
+            hop.log_in()
+        return _SshTransport(host, tuple(chain))
+
+    def fetch_host_keys(self, host: Host, *, deadline_s: float) -> tuple[HostKey, ...]:
+        """Every kind of key that the host has; logs in nowhere but at the jumps before it."""
+        deadline = _Deadline(deadline_s)
+        found: list[HostKey] = []
+        for kinds in (("ssh-ed25519",), ("ecdsa-sha2-nistp256",), ("rsa-sha2-512", "rsa-sha2-256")):
+            chain = self._open_chain(host, deadline)
+            hop = _Hop(host, chain, self._options, deadline)
+            try:
+                hop.greet(kinds)
+                found.append(hop.read_host_key())
+            except _NoSuchKind:
+                continue
+            finally:
+                hop.close()
+        return tuple(found)
+
+    def _open_chain(self, host: Host, deadline: _Deadline) -> list[paramiko.Transport]:
+        """Transports to every jump (logged in) and, last, to the host (not greeted yet)."""
+        chain: list[paramiko.Transport] = []
+        try:
+            for hop in self._list_hops(host)[:-1]:
+                chain.append(_make_transport(hop, chain, deadline))
+                ready = _Hop(hop, chain, self._options, deadline)
+                ready.greet()
+                ready.check_host_key()
+                ready.log_in()
+            chain.append(_make_transport(host, chain, deadline))
+        except FleetError:
+            _close_all(chain)
+            raise
+        return chain
+
+    def _list_hops(self, host: Host) -> list[Host]:
+        check_ssh_words(host)
+        hops = [host]
+        while hops[0].ssh.jump is not None:
+            name = hops[0].ssh.jump
+            jump = self._hosts.get(name) or parse_jump(name, hops[0])
+            check_ssh_words(jump)
+            if len(hops) > _MAX_JUMPS or any(jump.name == hop.name for hop in hops):
+                raise HostError(f"{host.name}: its jumps go round in a circle or are too many", phase="plan")
+            hops.insert(0, jump)
+        return hops
+
+
+def fetch_host_keys(
+    host: Host,
+    *,
+    deadline_s: float,
+    hosts: Mapping[str, Host] | None = None,
+    options: SshOptions | None = None,
+) -> tuple[HostKey, ...]:
+    """What `fleet trust` shows: the host's keys, as it presents them now."""
+    return SshConnector(hosts or {}, options).fetch_host_keys(host, deadline_s=deadline_s)
+
+
+class _NoSuchKind(FleetError):  # noqa: N818 - an answer, not an error of anybody
+    """The host has no key of that kind."""
+
+
+def _make_transport(host: Host, chain: Sequence[paramiko.Transport], deadline: _Deadline) -> paramiko.Transport:
+    """A transport over a connection that we, or the last jump, opened."""
+    where = f"{host.name} ({host.address} port {host.ssh.port})"
+    stream: paramiko.Channel | socket.socket
+    if chain:
+        target = (host.address, host.ssh.port)
+        stream = _open_tunnel(chain[-1], target, deadline, where=f"{where} through its jump", phase="connect")
+    else:
+        stream = _connect(host.address, host.ssh.port, deadline, where)
+    try:
+        transport = paramiko.Transport(stream)
+    except paramiko.SSHException as error:
+        raise NetworkError(f"{where}: {error}", phase="connect") from error
+    transport.set_log_channel(_LOG)
+    transport.banner_timeout = transport.handshake_timeout = deadline.left_s + 1
+    transport.auth_timeout = transport.channel_timeout = deadline.left_s + 1
+    return transport
+
+
+def _connect(address: str, port: int, deadline: _Deadline, where: str) -> socket.socket:
+    """TCP, every address of a name in turn; each gets its share of what is left."""
+    found = _resolve(address, port, deadline, where)
+    last: OSError = TimeoutError()
+    for left, (family, target) in zip(range(len(found), 0, -1), found, strict=True):
+        stream = socket.socket(family, socket.SOCK_STREAM)
+        stream.settimeout(max(deadline.left_s / left, 0.001))
+        try:
+            stream.connect(target)
+        except OSError as error:
+            stream.close()
+            last = error
+        else:
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            return stream
+    if isinstance(last, TimeoutError):
+        raise NetworkError(f"{where}: no answer within {deadline.seconds:g} s", phase="connect") from last
+    raise NetworkError(f"{where}: {last.strerror or last}", phase="connect") from last
+
+
+def _resolve(address: str, port: int, deadline: _Deadline, where: str) -> list[tuple[int, tuple[object, ...]]]:
+    """Names have no deadline in libc: a thread asks, and is left behind when the time is over."""
+    answers: SimpleQueue[list[tuple[int, tuple[object, ...]]] | OSError] = SimpleQueue()
+
+    def ask() -> None:
+        try:
+            found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
+            answers.put([(int(family), target) for family, _, _, _, target in found])
+        except OSError as error:
+            answers.put(error)
+
+    threading.Thread(target=ask, daemon=True, name="fleet-resolve").start()
+    try:
+        answer = answers.get(timeout=max(deadline.left_s, 0.001))
+    except Empty:
+        raise NetworkError(
+            f"{where}: its name was not resolved within {deadline.seconds:g} s", phase="connect"
+        ) from None
+    if isinstance(answer, OSError):
+        raise NetworkError(f"{where}: its name cannot be resolved: {answer.strerror}", phase="connect") from answer
+    return answer
+
+
+# RFC 4254 section 5.1: reason codes of SSH_MSG_CHANNEL_OPEN_FAILURE.
+_TUNNEL_REASONS = {
+    1: "the host forbids forwarding (AllowTcpForwarding)",
+    2: "the host could not connect",
+    3: "the host knows no such channel",
+    4: "the host is short of resources",
+}
+
+
+def _open_tunnel(
+    transport: paramiko.Transport, target: tuple[str, int], deadline: _Deadline, *, where: str, phase: str
+) -> paramiko.Channel:
+    try:
+        with _watch(deadline, transport):
+            return transport.open_channel("direct-tcpip", target, ("127.0.0.1", 0), timeout=deadline.left_s + 1)
+    except paramiko.ChannelException as error:
+        raise NetworkError(f"{where}: {_TUNNEL_REASONS.get(error.code, error.text)}", phase=phase) from error
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        if deadline.is_over:
+            raise NetworkError(f"{where}: no answer within {deadline.seconds:g} s", phase=phase) from error
+        raise NetworkError(f"{where}: the connection broke: {error}", phase=phase) from error
+
+
+@dataclass(slots=True)
+class _Hop:
+    """The last transport of a chain on its way from connected to logged in."""
+
+    host: Host
+    chain: list[paramiko.Transport]
+    options: SshOptions
+    deadline: _Deadline
+    known: KnownKeys = field(default_factory=KnownKeys)
+
+    @property
+    def transport(self) -> paramiko.Transport:
+        return self.chain[-1]
+
+    @property
+    def where(self) -> str:
+        return f"{self.host.name} ({self.host.address} port {self.host.ssh.port})"
+
+    def close(self) -> None:
+        _close_all(self.chain)
+
+    @contextlib.contextmanager
+    def closing_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.close()
+            raise
+
+    def greet(self, kinds: Sequence[str] = ()) -> None:
+        """Banner and key exchange (RFC 4253 sections 4.2 and 7)."""
+        self._prefer(kinds)
+        done = threading.Event()
+        with _watch(self.deadline, self.transport):
+            self.transport.start_client(event=done)
+            done.wait(self.deadline.left_s + 1)
+        if self.transport.is_active() and done.is_set() and not self.deadline.is_over:
+            return
+        error = self.transport.get_exception()
+        if kinds and isinstance(error, paramiko.ssh_exception.IncompatiblePeer):
+            raise _NoSuchKind(str(error))
+        raise self._fail("handshake", error, "did not finish the SSH handshake")
+
+    def _prefer(self, kinds: Sequence[str]) -> None:
+        """Known kinds first: a host that has several keys then presents the one that is pinned."""
+        try:
+            self.known = self._read_known_keys()
+        except ValueError as error:
+            raise HostError(f"{self.host.name}: host_keys: {error}", phase="plan") from error
+        security = self.transport.get_security_options()
+        offered = list(security.key_types)
+        pinned = [name for key in self.known.trusted for name in _ALGORITHMS.get(key.kind, (key.kind,))]
+        first = [kind for kind in dict.fromkeys(pinned) if kind in offered]
+        security.key_types = tuple(kinds) or (*first, *(kind for kind in offered if kind not in first))
+
+    def _read_known_keys(self) -> KnownKeys:
+        text = ""
+        if self.options.known_hosts is not None:
+            with contextlib.suppress(OSError):
+                text = self.options.known_hosts.read_text("utf-8", "replace")
+        return find_known_keys(self.host.host_keys, text, self.host.address, self.host.ssh.port)
+
+    def read_host_key(self) -> HostKey:
+        key = self.transport.get_remote_server_key()
+        return HostKey(key.get_name(), key.asbytes())
+
+    def check_host_key(self) -> None:
+        refusal = check_host_key(self.read_host_key(), self.known, self.where)
+        if refusal is not None:
+            raise NetworkError(refusal, phase="host_key")
+
+    def log_in(self) -> None:
+        """Public keys only (RFC 4252 section 7); each key once."""
+        offered: list[str] = []
+        agent = _open_agent(self.options.agent_socket, self.deadline)
+        try:
+            for name, key in self._list_keys(agent):
+                offered.append(name)
+                if self._try_key(key):
+                    return
+        finally:
+            if agent is not None:
+                agent.close()
+        tried = ", ".join(offered) if offered else "no key to offer: name an identity_file, or load an agent"
+        raise NetworkError(f"{self.where}: {self.host.ssh.user} was not let in with {tried}", phase="login")
+
+    def _try_key(self, key: paramiko.PKey) -> bool:
+        try:
+            with _watch(self.deadline, self.transport):
+                self.transport.auth_publickey(self.host.ssh.user, key)
+        except paramiko.BadAuthenticationType as error:
+            kinds = ", ".join(error.allowed_types)
+            raise NetworkError(f"{self.where}: it takes no keys, only {kinds}", phase="login") from error
+        except paramiko.AuthenticationException as error:
+            if self.deadline.is_over or not self.transport.is_active():
+                raise self._fail("login", error, "did not answer the login") from error
+            return False
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._fail("login", error, "did not answer the login") from error
+        # A partial success (a second factor is wanted) leaves us outside.
+        return self.transport.is_authenticated()
+
+    def _list_keys(self, agent: "_Agent | None") -> list[tuple[str, paramiko.PKey]]:
+        named = self.host.ssh.identity_file
+        agent_keys = list(agent.get_keys()) if agent else []
+        if named is not None:
+            return [(named, _read_key(Path(named), agent_keys, self.where))]
+        keys: list[tuple[str, paramiko.PKey]] = [(f"agent key {key.get_name()}", key) for key in agent_keys]
+        for path in self.options.identity_files:
+            with contextlib.suppress(NetworkError):  # a key of the person's own that does not fit is not an error
+                keys.append((str(path), _read_key(path, agent_keys, self.where)))
+        return keys[:_MAX_KEYS]
+
+    def _fail(self, phase: str, error: BaseException | None, what: str) -> NetworkError:
+        if self.deadline.is_over:
+            return NetworkError(f"{self.where} {what} within {self.deadline.seconds:g} s", phase=phase)
+        said = str(error) if error and str(error) else "it closed the connection"
+        return NetworkError(f"{self.where} {what}: {said}", phase=phase)
+
+
+def _read_key(path: Path, agent_keys: Sequence[paramiko.PKey], where: str) -> paramiko.PKey:
+    """A private key; one with a passphrase is looked for in the agent, by its public half."""
+    try:
+        key: paramiko.PKey = paramiko.PKey.from_path(path.expanduser())
+    except FileNotFoundError as error:
+        raise NetworkError(f"{where}: identity file {path} does not exist", phase="login") from error
+    except Exception as error:  # the crypto library's own families
+        blob = _read_public_blob(path)
+        for candidate in agent_keys:
+            if blob is not None and candidate.asbytes() == blob:
+                return candidate
+        raise NetworkError(
+            f"{where}: identity file {path} cannot be used ({error}); fleet asks for no "
+            "passphrase: load it in an agent",
+            phase="login",
+        ) from error
+    return key
+
+
+def _read_public_blob(path: Path) -> bytes | None:
+    try:
+        words = Path(f"{path.expanduser()}.pub").read_text("ascii").split()
+        return base64.b64decode(words[1], validate=True)
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+class _Agent(AgentSSH):
+    """A running ssh-agent, by its socket's path; it may ask its owner, but not for ever."""
+
+    def __init__(self, path: str, deadline: _Deadline) -> None:
+        super().__init__()
+        stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        stream.settimeout(max(deadline.left_s, 0.001))
+        try:
+            stream.connect(path)
+            self._connect(stream)  # type: ignore[attr-defined] # the stubs know no private names
+        except BaseException:
+            stream.close()
+            raise
+
+    def close(self) -> None:
+        self._close()  # type: ignore[attr-defined] # as above
+
+
+def _open_agent(path: str | None, deadline: _Deadline) -> _Agent | None:
+    """The agent, or None where there is none: then files have to do."""
+    if path is None:
+        return None
+    try:
+        return _Agent(path, deadline)
+    except (OSError, paramiko.SSHException):
+        return None
+
+
+def _close_all(chain: Sequence[paramiko.Transport]) -> None:
+    for transport in reversed(chain):
+        with contextlib.suppress(Exception):
+            transport.close()
+
+
+class _SshTransport:
+    """A host that we are logged in to; `chain` ends with it and begins with the first jump."""
+
+    def __init__(self, host: Host, chain: tuple[paramiko.Transport, ...]) -> None:
+        self._host = host
+        self._chain = chain
+
+    @property
+    def is_open(self) -> bool:
+        return all(transport.is_active() for transport in self._chain)
+
+    def run_script(
+        self,
+        script: Script,
+        *,
+        deadline_s: float,
+        limit_bytes: int = REPLY_LIMIT_BYTES,
+        become: bool | None = None,
+    ) -> CommandResult:
+        """One exec channel (RFC 4254 section 6.5), the script on its stdin."""
+        sudo = self._host.ssh.become == "sudo" if become is None else become
+        deadline = _Deadline(deadline_s)
+        try:
+            with _watch(deadline, *reversed(self._chain)):
+                channel = self._chain[-1].open_session(timeout=deadline.left_s + 1)
+                channel.settimeout(deadline.left_s + 1)
+                channel.exec_command(BECOME_COMMAND if sudo else PLAIN_COMMAND)
+                exchange = _Exchange(channel, script.text.encode(), limit_bytes)
+                exchange.run()
+                channel.status_event.wait(deadline.left_s + 1)
+                ended = channel.exit_status_ready() and self.is_open
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise self._fail(script, deadline, str(error)) from error
+        if exchange.flooded:
+            self.close()
+            message = f"{self._host.name} sent more than {limit_bytes} bytes where a short answer was due"
+            raise HostError(message, phase=script.verb)
+        if not ended:
+            raise self._fail(script, deadline, "the connection broke in the middle")
+        channel.close()
+        status = channel.exit_status
+        return CommandResult(status if status >= 0 else None, bytes(exchange.stdout), bytes(exchange.stderr))
+
+    def _fail(self, script: Script, deadline: _Deadline, said: str) -> FleetError:
+        over = deadline.is_over
+        self.close()
+        if over:
+            message = f"{self._host.name}: {script.verb} was not done within {deadline.seconds:g} s"
+            return DeadlineExceeded(message, phase=script.verb)
+        return NetworkError(f"{self._host.name}: {said or 'the connection broke'}", phase="session")
+
+    def open_channel(self, address: str, port: int, *, deadline_s: float) -> ByteStream:
+        """The host connects to an address for us (RFC 4254 section 7.2)."""
+        if not is_address(address) or not 1 <= port <= 65535:
+            raise HostError(f"{self._host.name}: {address!r} port {port} is no address", phase="plan")
+        where = f"{address} port {port} through {self._host.name}"
+        channel = _open_tunnel(self._chain[-1], (address, port), _Deadline(deadline_s), where=where, phase="tunnel")
+        return _ChannelStream(channel, where)
+
+    def close(self) -> None:
+        _close_all(self._chain)
+
+
+class _Exchange:
+    """Script in, both streams out, at the same time: neither side ever waits for the other's window."""
+
+    def __init__(self, channel: paramiko.Channel, script: bytes, limit_bytes: int) -> None:
+        self._channel = channel
+        self._script = script
+        self._limit_bytes = limit_bytes
+        self.stdout = bytearray()
+        self.stderr = bytearray()
+        self.flooded = False
+
+    def run(self) -> None:
+        """Until both streams have ended; the watchdog ends them when the time is over."""
+        threads = [
+            threading.Thread(target=self._feed, daemon=True, name="fleet-stdin"),
+            threading.Thread(target=self._drain_stderr, daemon=True, name="fleet-stderr"),
+        ]
+        for thread in threads:
+            thread.start()
+        with contextlib.suppress(OSError):
+            self._take(self._channel.recv, self.stdout)
+        threads[1].join()
+        if self.flooded:
+            self._channel.close()
+        threads[0].join()
+
+    def _feed(self) -> None:
+        # A host may end without reading everything: then the rest has nowhere to go.
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            self._channel.sendall(self._script)
+            self._channel.shutdown_write()
+
+    def _drain_stderr(self) -> None:
+        with contextlib.suppress(OSError):
+            self._take(self._channel.recv_stderr, self.stderr)
+
+    def _take(self, receive: Callable[[int], bytes], into: bytearray) -> None:
+        while not self.flooded:
+            data = receive(_READ_BYTES)
+            if not data:
+                return
+            into += data
+            if len(into) > self._limit_bytes:
+                self.flooded = True
+                self._channel.close()
+
+
+class _ChannelStream:
+    """A direct-tcpip channel as a byte stream with deadlines."""
+
+    def __init__(self, channel: paramiko.Channel, where: str) -> None:
+        self._channel = channel
+        self._where = where
+
+    def send(self, data: bytes, *, deadline_s: float) -> None:
+        deadline = _Deadline(deadline_s)
+        view = memoryview(data)
+        while view:
+            self._channel.settimeout(max(deadline.left_s, 0.001))
+            try:
+                sent = self._channel.send(bytes(view[:_READ_BYTES]))
+            except OSError as error:
+                raise NetworkError(f"{self._where}: {error}", phase="tunnel") from error
+            if sent == 0:
+                raise NetworkError(f"{self._where}: the connection is closed", phase="tunnel")
+            view = view[sent:]
+
+    def receive(self, limit_bytes: int, *, deadline_s: float) -> bytes:
+        self._channel.settimeout(max(deadline_s, 0.001))
+        try:
+            return bytes(self._channel.recv(limit_bytes))
+        except TimeoutError as error:
+            raise NetworkError(f"{self._where}: nothing came within {deadline_s:g} s", phase="tunnel") from error
+        except OSError as error:
+            raise NetworkError(f"{self._where}: {error}", phase="tunnel") from error
+
+    def close(self) -> None:
+        with contextlib.suppress(Exception):
+            self._channel.close()

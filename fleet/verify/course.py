@@ -6,16 +6,17 @@ dialogue back, and learns whether there is more to ask, when, or what the result
 
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
 from statistics import median
 
 from fleet.verify.classify import is_busy
 from fleet.verify.dialogue import EchoDialogue, Trace
+from fleet.verify.negotiate import Check, make_checks
 from fleet.verify.prepare import Preparer, Question
 from fleet.verify.tls import TlsLayer, make_context
 from fleet.verify.values import EchoResult, EchoTarget, Outcome, PeerInfo, Phases, Timeouts, TlsSettings
 
 BUSY_PAUSE_S = 1.0
+_TOO_LATE = "not everything expected could be asked within the total deadline"
 _SLOW_SHARE = 0.5
 _SLOW_FROM_S = 0.5  # below this nobody calls a device slow
 
@@ -23,16 +24,14 @@ _SLOW_FROM_S = 0.5  # below this nobody calls a device slow
 class Workshop:
     """What all courses of one sweep share: prepared bytes, TLS contexts, peers that were seen before."""
 
-    def __init__(self, wall_clock: Callable[[], float], trace: Callable[[Question], Trace] | None = None) -> None:
+    def __init__(self, wall_clock: Callable[[], float]) -> None:
         self.preparer = Preparer()
         self._wall_clock = wall_clock
-        self._trace = trace
         self._contexts: dict[TlsSettings, ssl.SSLContext] = {}
         self._peers: dict[int, tuple[object, PeerInfo]] = {}
 
-    def make_dialogue(self, target: EchoTarget, question: Question) -> EchoDialogue:
+    def make_dialogue(self, target: EchoTarget, question: Question, trace: Trace | None = None) -> EchoDialogue:
         """Raise LocalTlsError when our own TLS files are not usable."""
-        trace = self._trace(question) if self._trace is not None else None
         if target.tls is None:
             return EchoDialogue(question, target.timeouts, self.preparer, port=target.port, trace=trace)
         name = target.tls.server_name or target.address
@@ -67,19 +66,11 @@ class Workshop:
         return peer
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """A stricter question after a good answer; `judge` returns None, or the words of what is wrong."""
-
-    question: Question
-    judge: Callable[[EchoDialogue], str | None]
-
-
 class Course:
     """See the module."""
 
     __slots__ = (
-        "_asked",
+        "_check",
         "_checks",
         "_complaints",
         "_first",
@@ -93,7 +84,7 @@ class Course:
         "target",
     )
 
-    def __init__(self, target: EchoTarget, question: Question, workshop: Workshop, checks: tuple[Check, ...]) -> None:
+    def __init__(self, target: EchoTarget, question: Question, workshop: Workshop) -> None:
         self.target = target
         self.attempts = 0
         self.started_at: float | None = None
@@ -102,8 +93,8 @@ class Course:
         self.resolved = ""
         self._workshop = workshop
         self._question = question
-        self._checks = checks
-        self._asked = -1  # the number of the check that is being asked; -1 is the question itself
+        self._checks: list[Check] = []
+        self._check: Check | None = None  # the one being asked; None is the question itself
         self._first: EchoDialogue | None = None
         self._complaints: list[str] = []
 
@@ -112,8 +103,10 @@ class Course:
         if self.started_at is None:
             self.started_at = now
             self.deadline = now + self.target.timeouts.total_s - self.resolve_s
-        question = self._question if self._asked < 0 else self._checks[self._asked].question
-        if self._asked < 0:
+        question = self._question
+        if self._check is not None and self._check.question is not None:
+            question = self._check.question
+        else:
             self.attempts += 1
         dialogue = self._workshop.make_dialogue(self.target, question)
         dialogue.start(now, self.deadline)
@@ -121,31 +114,47 @@ class Course:
 
     def take(self, dialogue: EchoDialogue, now: float) -> EchoResult | float:
         """Take a finished dialogue; return the result, or the time at which to go on."""
-        if self._asked < 0:
+        if self._check is not None:
+            self._judge(self._check, dialogue)
+        else:
             self._first = dialogue
             again_at = self._busy_until(dialogue, now)
             if again_at is not None:
                 return again_at
-            if dialogue.outcome is not Outcome.ANSWERED or not self._checks:
+            if dialogue.outcome is not Outcome.ANSWERED or self.target.expect is None:
                 return self._make_result(now)
-        else:
-            complaint = self._checks[self._asked].judge(dialogue)
-            if complaint is not None:
-                self._complaints.append(complaint)
-        self._asked += 1
-        if self._asked >= len(self._checks):
+            self._prepare_checks(dialogue)
+        if not self._checks:
             return self._make_result(now)
         if now >= self.deadline:
-            self._complaints.append("not everything expected could be asked within the total deadline")
+            self._complaints.append(_TOO_LATE)
             return self._make_result(now)
+        self._check = self._checks.pop(0)
         return now
+
+    def _prepare_checks(self, dialogue: EchoDialogue) -> None:
+        try:
+            checks = make_checks(self.target)
+        except ValueError as error:
+            self._complaints.append(f"the expectation cannot be checked: {error}")
+            return
+        for check in checks:
+            if check.question is None:
+                self._judge(check, dialogue)
+            else:
+                self._checks.append(check)
+
+    def _judge(self, check: Check, dialogue: EchoDialogue) -> None:
+        complaint = check.judge(dialogue)
+        if complaint is not None:
+            self._complaints.append(complaint)
 
     def give_up(self, now: float) -> EchoResult | None:
         """Return the result when the time to ask again ran out while the course had to wait."""
         if self._first is None or now < self.deadline:
             return None
-        if self._asked >= 0:
-            self._complaints.append("not everything expected could be asked within the total deadline")
+        if self._check is not None:
+            self._complaints.append(_TOO_LATE)
         return self._make_result(now)
 
     def fail(self, outcome: Outcome, detail: str, now: float) -> EchoResult:

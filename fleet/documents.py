@@ -78,6 +78,7 @@ class Documents:
     root: Path
     documents: tuple[Document, ...]
     digests: tuple[tuple[str, str], ...]  # (path below root, SHA-256), sorted
+    unread: tuple[str, ...] = ()  # files of which nothing could be made: what they hold is not known to be absent
 
 
 class _RefusedError(Exception):
@@ -354,23 +355,28 @@ def read_documents(root: Path, text_keys: frozenset[str]) -> tuple[Documents, li
     documents: list[Document] = []
     problems: list[Problem] = []
     digests: list[tuple[str, str]] = []
+    unread: list[str] = []
     base = root if root.is_dir() else root.parent
     remaining = MAX_TOTAL_BYTES
     for path in find_files(root):
         if path != root and (path.is_dir() or not path.resolve().is_relative_to(base.resolve())):
             problems.append(_escape_problem(path))
+            unread.append(str(path))
             continue
         data = read_bytes(path)
         remaining -= len(data)
         if remaining < 0:
             problems.append(_too_much_problem(path))
+            unread.append(str(path))
             break
         digests.append((path.relative_to(base).as_posix(), hashlib.sha256(data).hexdigest()))
         document, found = parse_document(data, str(path), text_keys)
         problems += found
-        if document is not None and document.value is not None:
+        if document is None:
+            unread.append(str(path))
+        elif document.value is not None:
             documents.append(document)
-    return Documents(base, tuple(documents), tuple(digests)), problems
+    return Documents(base, tuple(documents), tuple(digests), tuple(unread)), problems
 
 
 def _too_much_problem(path: Path) -> Problem:

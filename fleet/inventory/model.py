@@ -451,6 +451,7 @@ class Inventory:
     controllers: tuple[str, ...] = ()
     group_origins: Mapping[str, Origin] = field(default_factory=empty)
     left_out: frozenset[str] = frozenset()  # titles and names that are typed but broken: known, not usable
+    incomplete: bool = False  # something typed is not in here (broken, unreadable): absence proves nothing
 
     @cached_property
     def by_title(self) -> Mapping[str, Entity]:

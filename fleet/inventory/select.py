@@ -183,7 +183,8 @@ class Selectors:
         matched = universe.match_word(bare)
         if not matched and not self._is_known_word(bare):
             raise EmptySelection(
-                f"{bare!r} in the selector {text!r} is no title, host, name or group, and as a pattern it matches nothing"
+                f"{bare!r} in the selector {text!r} is no title, host, name or group, and as a pattern it matches"
+                " nothing"
             )
         return matched
 

@@ -25,15 +25,18 @@ class Layer:
 def merge(lower: Mapping[str, Any], upper: Mapping[str, Any]) -> dict[str, Any]:
     """`upper` over `lower`; neither is changed."""
     result = dict(lower)
-    if "probe" in upper and "reason" not in upper:
-        result.pop("reason", None)
     for key, value in upper.items():
         below = result.get(key)
         if isinstance(value, dict) and isinstance(below, dict):
-            result[key] = merge(below, value)
+            result[key] = merge(_without_reason(below) if key == "verify" and "probe" in value else below, value)
         else:
             result[key] = value
     return result
+
+
+def _without_reason(verify: Mapping[str, Any]) -> dict[str, Any]:
+    """The reason that was given for another answer to `probe`."""
+    return {key: value for key, value in verify.items() if key != "reason"}
 
 
 def merge_layers(layers: tuple[Layer, ...]) -> dict[str, Any]:

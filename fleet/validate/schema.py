@@ -164,7 +164,7 @@ def _describe(
     """An error in the user's words, each with the pointer of what it spoils."""
     if error.validator == "additionalProperties":
         yield from _unknown_keys(document, path, error)
-    elif "propertyNames" in list(error.absolute_schema_path):
+    elif "propertyNames" in tuple(error.absolute_schema_path):
         spoiled = (*path, str(error.instance))
         text = f"{_place(path)}: the key {_show(error.instance)} is not of its form. {_NAME_HINT}"
         yield spoiled, Problem("schema-key", Severity.ERROR, text, document.locate(spoiled, key=True))
@@ -179,7 +179,7 @@ _NAME_HINT = "Names here are letters, digits, '_', '.' and '-'; variables have n
 def _tell(error: jsonschema.ValidationError, path: Pointer) -> tuple[str, str]:
     """Code and message of one error."""
     wanted: Any = error.validator_value
-    value = error.instance
+    value: Any = error.instance
     name = str(path[-1]) if path else "this file"
     schema: Any = error.schema
     match error.validator:

@@ -1,0 +1,45 @@
+"""Where an entity is must be said once, and wholly: a box, processes on our hosts, or nowhere to be called."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.inventory.model import Entity
+from fleet.inventory.typed import Typed
+
+
+def check_place(typed: Typed, entity: Entity, value: Mapping[str, Any]) -> None:
+    """Note what is contradictory or missing in where an entity is."""
+    found = _silent(entity, value) if not entity.listens else _listening(entity)
+    if found is None or (found[0] == "port" and entity.listens and typed.inheritance_is_broken):
+        return
+    key, text = found
+    typed.error("entity-place", text, entity.origin, *((key,) if key in value else ()), subjects=(entity.ae_title,))
+
+
+def _silent(entity: Entity, value: Mapping[str, Any]) -> tuple[str, str] | None:
+    title = entity.ae_title
+    for key in ("port", "provides"):
+        if key in value:
+            return key, f"{title} says listens: false and {key}; nobody could tell whether it can be called; drop one"
+    if entity.instances or "instances" in value:
+        text = f"{title} says listens: false and instances; what only sends has an address, its source; drop one"
+        return "instances", text
+    for further in entity.also:
+        if further.listens:
+            text = f"{title} says listens: false, and its further title {further.ae_title} listens; which is true?"
+            return "also", text
+    return None
+
+
+def _listening(entity: Entity) -> tuple[str, str] | None:
+    title = entity.ae_title
+    if entity.instances and entity.address:
+        text = f"{title} has both address and instances; a box has an address, what runs on our hosts has instances"
+        return "address", text
+    if entity.instances:
+        return None
+    if not entity.address:
+        return "place", f"{title} listens nowhere: give it address and port, or instances, or listens: false"
+    if entity.port is None:
+        return "port", f"{title} has no port and inherits none; give it one (104, or 11112 without privileges)"
+    return None

@@ -1,5 +1,8 @@
 """The one door to an inventory: documents → schema → load, with every problem so far; no rules, no network."""
 
+import contextlib
+import gc
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,6 +26,23 @@ def read_inventory(root: Path) -> Reading:
 
     Raises `UnreadableFile` where there is nothing to read.
     """
+    with _collector_at_rest():
+        return _read(root)
+
+
+@contextlib.contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """Reading makes much that stays and no cycles: the cyclic collector would walk it all again and again."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
+
+def _read(root: Path) -> Reading:
     documents, problems = read_documents(root, text_keys("inventory"))
     broken: dict[str, frozenset[Pointer]] = {}
     for document in documents.documents:

@@ -1,0 +1,145 @@
+"""What a rule is given, what it is, and how it says what it found.
+
+A rule is a module of `rules` with its codes, whether a team may waive them, and `check`. It looks at the whole
+inventory at once and yields problems; it never raises and never touches anything. The date is a parameter:
+dates make problems only.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from typing import Protocol
+
+from fleet.documents import Document
+from fleet.errors import Location, Problem, Severity
+from fleet.inventory.model import Entity, Inventory, Placed
+from fleet.inventory.peers import Peers
+from fleet.inventory.select import Selectors
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """One inventory, the tables derived from it, and the day on which it is judged."""
+
+    inventory: Inventory
+    peers: Peers
+    selectors: Selectors
+    today: date
+
+
+class Rule(Protocol):
+    """What every module of `rules` has."""
+
+    @property
+    def CODES(self) -> tuple[str, ...]:  # noqa: N802 - a module's constant
+        """The codes of the problems that it makes."""
+
+    @property
+    def WAIVABLE(self) -> bool:  # noqa: N802 - a module's constant
+        """Whether a team may accept these problems until a date."""
+
+    def check(self, context: Context, /) -> Iterator[Problem]:
+        """What is wrong."""
+
+
+def error(code: str, message: str, at: Location, *also: Location, about: tuple[str, ...] = ()) -> Problem:
+    """A problem that stops everything that touches the network."""
+    return Problem(code, Severity.ERROR, message, at, also, about)
+
+
+def warning(code: str, message: str, at: Location, *also: Location, about: tuple[str, ...] = ()) -> Problem:
+    """A problem that stops nothing."""
+    return Problem(code, Severity.WARNING, message, at, also, about)
+
+
+def is_known(inventory: Inventory, word: str) -> bool:
+    """Whether a name was typed but is broken: it is told elsewhere, so nobody calls it unknown."""
+    return word in inventory.left_out
+
+
+def is_over(until: str, today: date) -> bool:
+    """Whether a date as typed has passed; one that is no date of the calendar has (a rule says so)."""
+    try:
+        return today > date.fromisoformat(until)
+    except ValueError:
+        return True
+
+
+def few(words: tuple[str, ...] | list[str], most: int = 5) -> str:
+    """Some words of many, and how many more there are."""
+    shown = ", ".join(words[:most])
+    return shown if len(words) <= most else f"{shown} and {len(words) - most} more"
+
+
+# Where an inherited setting was typed ----------------------------------------------------------------------
+
+
+def documents_of(inventory: Inventory) -> tuple[Document, ...]:
+    """The files that the inventory was read from, in path order, as far as anything in them was kept."""
+    placed: list[Placed] = [
+        *inventory.sites.values(),
+        *inventory.hosts.values(),
+        *inventory.entities,
+        *inventory.flows,
+        *inventory.probers,
+        *inventory.schedules.values(),
+        *inventory.relays,
+        *inventory.virtual_services,
+        *inventory.certificates.values(),
+        *inventory.files,
+        *inventory.waivers,
+        *inventory.retired_titles,
+    ]
+    origins = [*(thing.origin for thing in placed), *inventory.group_origins.values()]
+    found = {origin.document.path: origin.document for origin in origins if origin.document}
+    return tuple(found[path] for path in sorted(found))
+
+
+def find_fleet(inventory: Inventory, *steps: str) -> Location:
+    """Where something below `fleet:` was typed."""
+    for document in documents_of(inventory):
+        if isinstance(document.value, dict) and "fleet" in document.value:
+            return document.locate(("fleet", *steps))
+    return Location("")
+
+
+def typed_setting(entity: Entity, *steps: str) -> bool:
+    """Whether the entity's own text has a setting, so that it is not inherited."""
+    if entity.origin.document is None:
+        return False
+    value = entity.origin.document.value
+    for step in (*entity.origin.steps, *steps):
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return True
+
+
+def find_setting(inventory: Inventory, entity: Entity, steps: tuple[str, ...], value: object) -> Location:
+    """Where the value that an entity has was typed: by itself, its hosts, its site, its kind or the fleet."""
+    if typed_setting(entity, *steps):
+        return entity.at(*steps)
+    for instance in entity.instances:
+        host = inventory.hosts.get(instance.host)
+        if host and host.origin.document and _has(host.origin.document, (*host.origin.steps, *steps), value):
+            return host.at(*steps)
+    documents = documents_of(inventory)
+    layers = (("defaults",), ("fleet", "defaults", "kinds", entity.kind), ("fleet", "defaults"))
+    for layer in layers:
+        for document in documents:
+            if layer == ("defaults",) and document.value.get("site") != entity.site:
+                continue
+            if _has(document, (*layer, *steps), value):
+                return document.locate((*layer, *steps))
+    return entity.location
+
+
+def _has(document: Document, steps: tuple[str | int, ...], value: object) -> bool:
+    found = document.value
+    for step in steps:
+        try:
+            found = found[step]
+        except (KeyError, IndexError, TypeError):
+            return False
+    return bool(found == value)

@@ -1,0 +1,208 @@
+"""Names that stand for something of the inventory stand for something that is there."""
+
+import difflib
+from collections.abc import Iterable, Iterator
+
+from fleet.errors import Location, Problem
+from fleet.inventory.model import Entity, Host, Inventory
+from fleet.inventory.schedule import InvalidScheduleError
+from fleet.validate.context import Context, error, find_setting, is_known
+from fleet.validate.routes import find_opening, hops
+
+CODES = (
+    "unknown-host",
+    "unknown-entity",
+    "unknown-site",
+    "unknown-schedule",
+    "unknown-certificate",
+    "unknown-variable",
+    "jump-loop",
+)
+WAIVABLE = False
+
+
+def check(context: Context) -> Iterator[Problem]:
+    """Every reference but selectors."""
+    inventory = context.inventory
+    yield from _hosts(inventory)
+    yield from _entities(inventory)
+    yield from _sites(inventory)
+    yield from _certificates(inventory)
+    yield from _probe_schedules(inventory)
+    yield from _relays(context)
+    yield from _jumps(inventory)
+
+
+def _hint(word: str, known: Iterable[str], where: str) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]}?" if close else f"define it under `{where}`, or correct the name"
+
+
+def _hosts(inventory: Inventory) -> Iterator[Problem]:
+    for entity in inventory.entities:
+        for instance in entity.instances:
+            if instance.host not in inventory.hosts and not is_known(inventory, instance.host):
+                text = (
+                    f"{entity.name} has an instance on the host {instance.host!r}, which there is not; nothing would be"
+                    f" installed and nobody could be told its address; {_hint(instance.host, inventory.hosts, 'hosts')}"
+                )
+                yield error("unknown-host", text, instance.at("host"), about=(entity.ae_title, instance.host))
+    told: set[Location] = set()
+    for entity in inventory.entities:
+        origin = entity.verify.probe_from
+        if origin and origin not in inventory.hosts and not is_known(inventory, origin):
+            at = find_setting(inventory, entity, ("verify", "from"), origin)
+            if at in told:
+                continue
+            told.add(at)
+            text = (
+                f"verify.from of {entity.name} is {origin!r}, and there is no such host; nobody would probe it and it"
+                f" would be `unknown` every night; {_hint(origin, inventory.hosts, 'hosts')}"
+            )
+            yield error("unknown-host", text, at, about=(entity.ae_title, origin))
+
+
+def _entities(inventory: Inventory) -> Iterator[Problem]:
+    for service in inventory.virtual_services:
+        name = service.entity
+        if inventory.find_entity(name) is None and not is_known(inventory, name):
+            text = (
+                f"the virtual service {service.name} stands before {name!r}, and there is no such entity; its address"
+                f" would lead nowhere; {_hint(name, inventory.by_title, 'entities')}"
+            )
+            yield error("unknown-entity", text, service.at("entity"), about=(service.name, name))
+
+
+def _sites(inventory: Inventory) -> Iterator[Problem]:
+    for entity in inventory.entities:
+        for site in entity.seen_as:
+            if site not in inventory.sites:
+                text = (
+                    f"{entity.name} is seen_as another address from the site {site!r}, and there is no such site; who"
+                    f" looks from there would be given the wrong address; {_hint(site, inventory.sites, 'site')}"
+                )
+                yield error("unknown-site", text, entity.at("seen_as", site), about=(entity.ae_title, site))
+    for flow in inventory.flows:
+        for index, site in enumerate(flow.except_sites):
+            if site not in inventory.sites:
+                text = (
+                    f"`except` names the site {site!r}, and there is no such site; the exception that was meant does"
+                    f" not hold; {_hint(site, inventory.sites, 'site')}"
+                )
+                yield error("unknown-site", text, flow.at("except", index), about=(site,))
+
+
+def _certificates(inventory: Inventory) -> Iterator[Problem]:
+    told: set[Location] = set()
+    for entity in inventory.entities:
+        if entity.tls is None:
+            continue
+        for steps, name in ((("verify", "ca"), entity.tls.verify_ca), (("present",), entity.tls.present)):
+            if name is None or name in inventory.certificates or is_known(inventory, name):
+                continue
+            at = find_setting(inventory, entity, ("tls", *steps), name)
+            if at not in told:
+                told.add(at)
+                text = (
+                    f"tls.{'.'.join(steps)} of {entity.name} is {name!r}, and there is no such certificate; no"
+                    f" connection to it could be verified; {_hint(name, inventory.certificates, 'certificates')}"
+                )
+                yield error("unknown-certificate", text, at, about=(entity.ae_title, name))
+
+
+def _probe_schedules(inventory: Inventory) -> Iterator[Problem]:
+    told: set[Location] = set()
+    for entity in inventory.entities:
+        probe = entity.verify.probe
+        if probe in ("always", "never") or probe in inventory.schedules or is_known(inventory, probe):
+            continue
+        at = find_setting(inventory, entity, ("verify", "probe"), probe)
+        if at not in told:
+            told.add(at)
+            text = (
+                f"verify.probe of {entity.name} is {probe!r}, neither always nor never nor a schedule; nobody could say"
+                f" when it may be asked; {_hint(probe, inventory.schedules, 'schedules')}"
+            )
+            yield error("unknown-schedule", text, at, about=(entity.ae_title, probe))
+
+
+def _relays(context: Context) -> Iterator[Problem]:
+    inventory = context.inventory
+    told: set[tuple[Location, str]] = set()
+    for hop in hops(context):
+        at = hop.destination.at("ae_title")
+        for variable in hop.missing:
+            if (at, variable) not in told:
+                told.add((at, variable))
+                yield _unknown_variable(hop.relay, variable, at)
+        if (
+            hop.entity is None
+            and not hop.missing
+            and not is_known(inventory, hop.title)
+            and (at, hop.title) not in told
+        ):
+            told.add((at, hop.title))
+            text = (
+                f"the route {hop.route.name} of {hop.relay.name} leads to {hop.title!r}, and there is no such entity;"
+                f" its studies would wait in the spool for ever; {_hint(hop.title, inventory.by_title, 'entities')}"
+            )
+            yield error("unknown-entity", text, at, about=(hop.relay.ae_title, hop.title))
+    yield from _windows(context)
+
+
+def _unknown_variable(relay: Entity, variable: str, at: Location) -> Problem:
+    text = (
+        f"{relay.name} has no variable {variable!r}, which this route is filled with; it could not be rendered, and"
+        " nothing would be sent; give it one under `vars` of the entity, its host, its site or the fleet"
+    )
+    return error("unknown-variable", text, at, relay.location, about=(relay.ae_title, variable))
+
+
+def _windows(context: Context) -> Iterator[Problem]:
+    inventory = context.inventory
+    for relay in inventory.relays:
+        for route in relay.routes:
+            timed = [(each.during, each.at("during")) for each in (*route.primary, *route.optional) if each.during]
+            if isinstance(route.when.get("during"), str):
+                timed.append((route.when["during"], route.at("when", "during")))
+            for during, at in timed:
+                if during in inventory.schedules or is_known(inventory, during):
+                    continue
+                try:
+                    find_opening(inventory, during, relay)
+                except InvalidScheduleError as wrong:
+                    text = (
+                        f"`during` of the route {route.name} is {during!r}, which is no schedule, and as a window:"
+                        f" {wrong}; nobody could say when it is open; {_hint(during, inventory.schedules, 'schedules')}"
+                    )
+                    yield error("unknown-schedule", text, at, about=(relay.entity, during))
+
+
+def _jumps(inventory: Inventory) -> Iterator[Problem]:
+    for host in inventory.hosts.values():
+        jump = host.ssh.jump
+        if jump is None or "@" in jump or is_known(inventory, jump):
+            continue
+        at = host.at("ssh", "jump")
+        if jump not in inventory.hosts:
+            text = (
+                f"{host.name} is reached through {jump!r}, which is neither a host of ours nor `user@address:port`;"
+                f" fleet could not log in; {_hint(jump, inventory.hosts, 'hosts')}"
+            )
+            yield error("unknown-host", text, at, about=(host.name, jump))
+        elif _returns(inventory, host):
+            text = (
+                f"{host.name} is reached through {jump} ({inventory.hosts[jump].location}), and that way leads back to"
+                f" {host.name}; fleet could not log in; let one of them be reached directly"
+            )
+            yield error("jump-loop", text, at, inventory.hosts[jump].location, about=(host.name, jump))
+
+
+def _returns(inventory: Inventory, host: Host) -> bool:
+    """Whether the way through its jump hosts comes back to the host itself."""
+    seen: set[str] = set()
+    at: Host | None = host
+    while at is not None and at.name not in seen:
+        seen.add(at.name)
+        at = inventory.hosts.get(at.ssh.jump or "")
+    return at is host

@@ -1,0 +1,82 @@
+"""A virtual service stands before instances of its entity, and its mode suits what they keep."""
+
+from collections.abc import Iterator
+
+from fleet.errors import Problem
+from fleet.inventory.model import Entity, VirtualService
+from fleet.validate.context import Context, error
+
+CODES = (
+    "virtual-service-duplicate",
+    "virtual-service-members",
+    "virtual-service-balance",
+    "virtual-service-setting-unused",
+)
+WAIVABLE = False  # `shared_storage` is the way out of the third
+
+
+def check(context: Context) -> Iterator[Problem]:
+    """Each virtual service by itself, and its name."""
+    first: dict[str, VirtualService] = {}
+    for service in context.inventory.virtual_services:
+        known = first.setdefault(service.name, service)
+        if known is not service:
+            text = (
+                f"two virtual services are called {service.name} (the first at {known.location}); their files on the"
+                " hosts would overwrite each other; rename one"
+            )
+            yield error("virtual-service-duplicate", text, service.at("name"), known.location, about=(service.name,))
+        yield from _unused(service)
+        entity = context.inventory.find_entity(service.entity)
+        if entity:
+            yield from _members(service, entity)
+            yield from _balance(service, entity)
+
+
+def _members(service: VirtualService, entity: Entity) -> Iterator[Problem]:
+    about = (entity.ae_title, service.name)
+    if not entity.instances and service.via != "external":
+        text = (
+            f"{service.name} stands before {entity.name} ({entity.location}), which has no instances on hosts of ours;"
+            " there is nowhere to put it and nobody behind it; give the entity `instances`"
+        )
+        yield error("virtual-service-members", text, service.at("entity"), entity.location, about=about)
+    if not entity.listens:
+        text = (
+            f"{service.name} stands before {entity.name} ({entity.location}), which does not listen; every call would"
+            " be refused; remove one of the two"
+        )
+        yield error("virtual-service-members", text, service.at("entity"), entity.location, about=about)
+    members = {instance.host for instance in entity.instances}
+    for host in service.vrrp.priority if service.vrrp else ():
+        if host not in members:
+            text = (
+                f"{service.name} gives a priority to {host}, which is no instance of {entity.name} ({entity.location});"
+                " the address could move to a host where nothing answers; name the hosts of its instances only"
+            )
+            at = service.at("vrrp", "priority", host)
+            yield error("virtual-service-members", text, at, entity.location, about=(*about, host))
+
+
+def _balance(service: VirtualService, entity: Entity) -> Iterator[Problem]:
+    kept = [each for each in ("storage", "query-retrieve") if each in entity.provides]
+    if service.mode == "balance" and kept and not service.shared_storage_reason and len(entity.instances) > 1:
+        text = (
+            f"{service.name} balances {' and '.join(kept)} of {entity.name} ({entity.location}) over"
+            f" {len(entity.instances)} stores; a study would be split, and each half be missed by whoever asks the"
+            f" other; use `mode: failover`, or say `shared_storage: {{reason}}` where they are one store"
+        )
+        about = (entity.ae_title, service.name)
+        yield error("virtual-service-balance", text, service.at("mode"), entity.location, about=about)
+
+
+def _unused(service: VirtualService) -> Iterator[Problem]:
+    unused = "vrrp" if service.via == "external" and service.vrrp else ""
+    unused = "script" if service.via != "external" and service.script else unused
+    if unused:
+        text = (
+            f"{service.name} is `via: {service.via}` and has `{unused}`, which nothing there would use; whoever typed"
+            " it counts on something that will not happen; remove it, or change `via`"
+        )
+        about = (service.entity, service.name)
+        yield error("virtual-service-setting-unused", text, service.at(unused), about=about)

@@ -1,8 +1,9 @@
 """One association as seen by one side: bytes in, events out (PS3.8 section 9.2).
 
 A connection object owns no socket and no clock. Its user feeds what came (`receive`), tells it that the
-transport closed (`transport_closed`) or that the ARTIM timer ran out (`artim_expired`), takes what has
-to be sent (`data_to_send`) and closes the transport when `wants_close` says so.
+transport closed (`transport_closed`) or that the ARTIM timer ran out (`artim_expired`), asks what that
+meant (`next_event`, until there is none), takes what has to be sent (`data_to_send`) and closes the
+transport when `wants_close` says so.
 
 Events are the PDUs themselves, as the standard's indications carry just their content, and two more:
 `PeerFault` (we abort, and why) and `TransportClosed` (the peer went away without a word).
@@ -96,34 +97,40 @@ class Association:
         out.clear()
         return data
 
-    def receive(self, data: bytes) -> list[Indication]:
-        """Take bytes from the peer; return what they mean. Never raises for what a peer sends."""
-        if self._deaf or self.state is State.IDLE:
-            return []
-        reader = self._reader
-        reader.feed(data)
-        try:
-            while (whole := reader.next_pdu()) is not None:
+    def receive(self, data: bytes) -> None:
+        """Take bytes from the peer; `next_event` tells what they mean."""
+        if not self._deaf and self.state is not State.IDLE:
+            self._reader.feed(data)
+
+    def next_event(self) -> Indication | None:
+        """Return what happened next, None when nothing more did. Never raises for what a peer sends.
+
+        One event at a time: what comes behind it in the stream meets the state that the answer to this
+        event has led to, however many PDUs came in one segment.
+        """
+        indications = self._indications
+        while not indications and not self._deaf and not self.wants_close:
+            try:
+                whole = self._reader.next_pdu()
+                if whole is None:
+                    return None
                 pdu = self._decode(whole)
                 self._step(_EVENT_OF[type(pdu)], pdu)
-                if self.wants_close:  # nothing counts any more
-                    break
-        except PeerError as error:
-            self._deaf = True  # what follows in the stream has no frame any more
-            self._step(Event.INVALID_PDU, error)
-        return self._take_indications()
+            except PeerError as error:
+                self._deaf = True  # what follows in the stream has no frame any more
+                self._step(Event.INVALID_PDU, error)
+        return indications.pop(0) if indications else None
 
-    def transport_closed(self) -> list[Indication]:
+    def transport_closed(self) -> None:
         """The peer closed the transport, or it broke."""
         if self.state is not State.IDLE:
+            self._deaf = True
             self._step(Event.TRANSPORT_CLOSED)
-        return self._take_indications()
 
-    def artim_expired(self) -> list[Indication]:
+    def artim_expired(self) -> None:
         """The time that the peer had to speak or to close is over (PS3.8 9.1.5)."""
         if self.artim_running:
             self._step(Event.ARTIM_EXPIRED)
-        return self._take_indications()
 
     def send_data(self, data: DataTF | bytes) -> None:
         """Send a P-DATA-TF; bytes are one that was encoded before."""
@@ -139,11 +146,6 @@ class Association:
         """Abort as the service user; without effect where there is no association to abort."""
         if Event.ABORT_REQUEST in TABLE[self.state]:
             self._step(Event.ABORT_REQUEST)
-
-    def _take_indications(self) -> list[Indication]:
-        taken = self._indications
-        self._indications = []
-        return taken
 
     def _step(self, event: Event, subject: _Subject = None, payload: bytes = b"") -> None:
         transition = TABLE[self.state].get(event)

@@ -214,10 +214,13 @@ class EchoDialogue:
             self._trace("received", data)
         if len(self._answers_head) < 16:
             self._answers_head += data[:256]
-        for indication in self._association.receive(data):
-            self._on(indication, now)
-            if self.over:
+        association = self._association
+        association.receive(data)
+        while not self.over:
+            indication = association.next_event()
+            if indication is None:
                 break
+            self._on(indication, now)
         return self._take_out()
 
     def _take_out(self) -> bytes:

@@ -9,6 +9,7 @@ from fleet.dicom.items import PresentationContextAC, PresentationContextRQ
 from fleet.dicom.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, DataTF, ReleaseRP, ReleaseRQ
 from fleet.dicom.state import State
 from tests.dicom import samples
+from tests.dicom.feeding import drain, feed
 
 RQ = AssociateRQ("CALLED", "CALLING", (PresentationContextRQ(1, "1.2.840.10008.1.1", ("1.2.840.10008.1.2",)),))
 AC = AssociateAC((PresentationContextAC(1, 0, "1.2.840.10008.1.2"),))
@@ -19,28 +20,29 @@ def _pair() -> tuple[Requestor, Acceptor]:
     acceptor.transport_indicated()
     requestor.associate(RQ)
     requestor.transport_confirmed()
-    assert acceptor.receive(requestor.data_to_send()) == [RQ]
+    assert feed(acceptor, requestor.data_to_send()) == [RQ]
     acceptor.accept(AC)
-    assert requestor.receive(acceptor.data_to_send()) == [AC]
+    assert feed(requestor, acceptor.data_to_send()) == [AC]
     return requestor, acceptor
 
 
 def test_an_echo_from_request_to_release() -> None:
     requestor, acceptor = _pair()
     requestor.send_data(make_command_pdu(1, EchoRQ(1)))
-    (data,) = acceptor.receive(requestor.data_to_send())
+    (data,) = feed(acceptor, requestor.data_to_send())
     assert isinstance(data, DataTF)
     assert CommandAssembler().add(data.values[0]) == (1, EchoRQ(1))
     acceptor.send_data(make_command_pdu(1, EchoRSP(1, 0)))
-    (answer,) = requestor.receive(acceptor.data_to_send())
+    (answer,) = feed(requestor, acceptor.data_to_send())
     assert isinstance(answer, DataTF)
     requestor.release()
-    assert acceptor.receive(requestor.data_to_send()) == [ReleaseRQ()]
+    assert feed(acceptor, requestor.data_to_send()) == [ReleaseRQ()]
     acceptor.answer_release()
-    assert requestor.receive(acceptor.data_to_send()) == [ReleaseRP()]
+    assert feed(requestor, acceptor.data_to_send()) == [ReleaseRP()]
     assert requestor.wants_close
     assert requestor.state is State.IDLE
-    assert acceptor.transport_closed() == []
+    acceptor.transport_closed()
+    assert drain(acceptor) == []
     assert acceptor.state.value == "Sta1"
 
 
@@ -49,12 +51,12 @@ def test_both_sides_release_at_once() -> None:
     requestor.release()
     acceptor.release()
     to_acceptor, to_requestor = requestor.data_to_send(), acceptor.data_to_send()
-    assert requestor.receive(to_requestor) == [ReleaseRQ()]
-    assert acceptor.receive(to_acceptor) == [ReleaseRQ()]
+    assert feed(requestor, to_requestor) == [ReleaseRQ()]
+    assert feed(acceptor, to_acceptor) == [ReleaseRQ()]
     requestor.answer_release()
-    assert acceptor.receive(requestor.data_to_send()) == [ReleaseRP()]
+    assert feed(acceptor, requestor.data_to_send()) == [ReleaseRP()]
     acceptor.answer_release()
-    assert requestor.receive(acceptor.data_to_send()) == [ReleaseRP()]
+    assert feed(requestor, acceptor.data_to_send()) == [ReleaseRP()]
     assert requestor.state is State.IDLE
 
 
@@ -63,9 +65,9 @@ def test_a_rejection_closes_the_requestor() -> None:
     acceptor.transport_indicated()
     requestor.associate(RQ)
     requestor.transport_confirmed()
-    acceptor.receive(requestor.data_to_send())
+    feed(acceptor, requestor.data_to_send())
     acceptor.reject(AssociateRJ(1, 1, 7))
-    assert requestor.receive(acceptor.data_to_send()) == [AssociateRJ(1, 1, 7)]
+    assert feed(requestor, acceptor.data_to_send()) == [AssociateRJ(1, 1, 7)]
     assert requestor.wants_close
 
 
@@ -77,7 +79,7 @@ def test_the_events_do_not_depend_on_how_the_bytes_are_cut(step: int) -> None:
     stream = samples.DCMTK_AC + samples.DCMTK_ECHO_RSP + Abort(0, 0).encode() + b"tail after the end"
     events = []
     for at in range(0, len(stream), step):
-        events += requestor.receive(stream[at : at + step])
+        events += feed(requestor, stream[at : at + step])
     assert [type(event).__name__ for event in events] == ["AssociateAC", "DataTF", "Abort"]
     assert requestor.wants_close
 
@@ -87,16 +89,25 @@ def test_garbage_is_answered_with_the_abort_that_fits() -> None:
     requestor.associate(RQ)
     requestor.transport_confirmed()
     requestor.data_to_send()
-    (fault,) = requestor.receive(b"HTTP/1.1 400 Bad Request\r\n")
+    (fault,) = feed(requestor, b"HTTP/1.1 400 Bad Request\r\n")
     assert isinstance(fault, PeerFault)
     assert requestor.data_to_send() == Abort(2, AbortReason.UNRECOGNIZED_PDU).encode()
-    assert requestor.receive(b"more" * 1000) == []
+    assert feed(requestor, b"more" * 1000) == []
     assert requestor.data_to_send() == b""
 
 
 def test_an_unexpected_pdu_is_answered_with_the_abort_that_fits() -> None:
     requestor, _ = _pair()
-    (fault,) = requestor.receive(AC.encode())
+    (fault,) = feed(requestor, AC.encode())
     assert isinstance(fault, PeerFault)
     assert requestor.data_to_send() == Abort(2, AbortReason.UNEXPECTED_PDU).encode()
     assert requestor.state is State.AWAITING_CLOSE
+
+
+def test_what_follows_in_one_segment_meets_the_state_that_our_answer_led_to() -> None:
+    requestor, _ = _pair()
+    requestor.receive(samples.DCMTK_ECHO_RSP + samples.RELEASE_RP)
+    assert isinstance(requestor.next_event(), DataTF)
+    requestor.release()
+    assert requestor.next_event() == ReleaseRP()
+    assert requestor.next_event() is None

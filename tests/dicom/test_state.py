@@ -21,6 +21,7 @@ from fleet.dicom.pdu import (
     ReleaseRQ,
 )
 from fleet.dicom.state import TABLE, Action, Event, State
+from tests.dicom.feeding import drain, feed
 
 GRID = Path(__file__).parents[1] / "cases" / "dicom" / "table-9-10.txt"
 RQ = AssociateRQ("CALLED", "CALLING", (PresentationContextRQ(1, "1.2", ("1.2.3",)),))
@@ -86,13 +87,15 @@ def _put(association: Association, state: State) -> None:
 def _trigger(association: Association, event: Event) -> list[object]:
     """Cause *event* through the public door that belongs to it."""
     if event in RECEIVED:
-        return list(association.receive(RECEIVED[event].encode()))
+        return feed(association, RECEIVED[event].encode())
     if event is Event.INVALID_PDU:
-        return list(association.receive(b"GET / HTTP/1.1"))
+        return feed(association, b"GET / HTTP/1.1")
     if event is Event.TRANSPORT_CLOSED:
-        return list(association.transport_closed())
+        association.transport_closed()
+        return drain(association)
     if event is Event.ARTIM_EXPIRED:
-        return list(association.artim_expired())
+        association.artim_expired()
+        return drain(association)
     _LOCAL[event](association)
     return []
 
@@ -195,7 +198,7 @@ def test_an_acceptor_rejects_another_protocol_version() -> None:
     acceptor = Acceptor()
     acceptor.transport_indicated()
     other = AssociateRQ("A", "B", (), protocol_version=2)
-    assert acceptor.receive(other.encode()) == []
+    assert feed(acceptor, other.encode()) == []
     assert acceptor.data_to_send() == AssociateRJ(1, 2, 2).encode()
     assert acceptor.state is State.AWAITING_CLOSE
     assert acceptor.artim_running

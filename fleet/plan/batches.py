@@ -35,9 +35,7 @@ def count_serial(serial: int | str | None, hosts: int) -> int:
         return max(hosts, 1)
     if isinstance(serial, int):
         if serial < 1:
-            raise UsageError(
-                f"serial: {serial} is no number of hosts: write 1 or more, or a percentage like 25%"
-            )
+            raise UsageError(f"serial: {serial} is no number of hosts: write 1 or more, or a percentage like 25%")
         return serial
     return max(1, int(hosts * parse_percentage(serial, "serial") / 100))
 

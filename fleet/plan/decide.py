@@ -104,11 +104,7 @@ def check_words(rendered: RenderedHost) -> tuple[PlanProblem, ...]:
         for name in rendered.needs.programs
         if not grammar.is_program(name)
     ]
-    found += [
-        _unfit("user", name, "use a user's name")
-        for name in rendered.needs.users
-        if not grammar.is_user(name)
-    ]
+    found += [_unfit("user", name, "use a user's name") for name in rendered.needs.users if not grammar.is_user(name)]
     return tuple(dict.fromkeys(found))
 
 
@@ -117,9 +113,7 @@ def _bad_unit(unit: str) -> PlanProblem:
 
 
 def _unfit(what: str, value: str, remedy: str) -> PlanProblem:
-    return PlanProblem(
-        f"{what}-unfit", f"{value!r} cannot be a {what} on a host that fleet manages: {remedy}", value
-    )
+    return PlanProblem(f"{what}-unfit", f"{value!r} cannot be a {what} on a host that fleet manages: {remedy}", value)
 
 
 def _broken_manifest(observed: ObservedHost) -> PlanProblem:
@@ -200,18 +194,12 @@ class _Decision:
 
     def stops(self) -> list[StopUnit]:
         known = [self._service(unit) for unit in self._unwanted_units()]
-        return [
-            StopUnit(seen.unit)
-            for seen in known
-            if seen.exists and (seen.is_enabled or seen.active != "inactive")
-        ]
+        return [StopUnit(seen.unit) for seen in known if seen.exists and (seen.is_enabled or seen.active != "inactive")]
 
     def _service(self, unit: str) -> ObservedService:
         return self.observed.services.get(unit, ObservedService(unit))
 
-    def daemon_reload(
-        self, writes: Sequence[WriteFile], removals: Sequence[RemoveFile]
-    ) -> list[DaemonReload]:
+    def daemon_reload(self, writes: Sequence[WriteFile], removals: Sequence[RemoveFile]) -> list[DaemonReload]:
         paths = [step.path for step in writes] + [step.path for step in removals]
         touched = any("/systemd/system/" in path for path in paths)
         owed = any(service.needs_daemon_reload for service in self.observed.services.values())
@@ -225,7 +213,8 @@ class _Decision:
         changed = frozenset(write.path for write in writes)
         steps: list[Step] = []
         problems: list[PlanProblem] = []
-        for unit in sorted({*services, *named}):
+        stopped = {stop.unit for stop in self.stops()}  # no longer wanted, though a file may still name it
+        for unit in sorted({*services, *named} - stopped):
             problem = self._check_unit(unit, services.get(unit))
             if problem is not None:
                 problems.append(problem)
@@ -240,9 +229,7 @@ class _Decision:
         if not seen.exists and not brought:
             return PlanProblem("unit-missing", f"{unit} is not on the host: install what brings it", unit)
         if seen.load == "masked" or seen.enabled.startswith("masked"):
-            return PlanProblem(
-                "unit-masked", f"{unit} is masked: `systemctl unmask {unit}` on the host", unit
-            )
+            return PlanProblem("unit-masked", f"{unit} is masked: `systemctl unmask {unit}` on the host", unit)
         return None
 
     def _decide_unit(self, unit: str, service: RenderedService | None, changed: frozenset[str]) -> list[Step]:
@@ -334,9 +321,7 @@ def _state(seen: ObservedFile) -> FileState:
     return FileState(seen.digest or "", seen.mode or 0, seen.owner, seen.content)
 
 
-def _owes(
-    files: Sequence[RenderedFile], changed: frozenset[str], wanted: str, last: str
-) -> UnitReason | None:
+def _owes(files: Sequence[RenderedFile], changed: frozenset[str], wanted: str, last: str) -> UnitReason | None:
     if any(file.path in changed for file in files):
         return UnitReason.CHANGED
     return UnitReason.OWED if files and wanted != last else None
@@ -367,6 +352,4 @@ _WAYS = {
 
 def _in_the_way(path: str, kind: FileKind, wanted: str) -> PlanProblem:
     code, what = _WAYS.get(kind, ("special-in-the-way", f"is {kind}"))
-    return PlanProblem(
-        code, f"{path} {what} where {wanted} should be: look at it on the host and move it away", path
-    )
+    return PlanProblem(code, f"{path} {what} where {wanted} should be: look at it on the host and move it away", path)

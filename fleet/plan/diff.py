@@ -49,9 +49,7 @@ def split_lines(content: bytes) -> list[str]:
     return [*(escape_text(line) for line in lines), "\\ No newline at end of file"]
 
 
-def diff_file(
-    path: str, before: FileState | None, after: FileState | None, *, sensitive: bool = False
-) -> list[str]:
+def diff_file(path: str, before: FileState | None, after: FileState | None, *, sensitive: bool = False) -> list[str]:
     """The unified diff of one file, mode and owner first."""
     lines = [f"--- {path if before else '/dev/null'}", f"+++ {path if after else '/dev/null'}"]
     if before and after and before.mode != after.mode:
@@ -130,9 +128,7 @@ class FoldedDiff:
         return self.lines[0]
 
 
-def fold_diffs(
-    plan: Plan, is_sensitive: Callable[[str], bool] = lambda _path: False
-) -> tuple[FoldedDiff, ...]:
+def fold_diffs(plan: Plan, is_sensitive: Callable[[str], bool] = lambda _path: False) -> tuple[FoldedDiff, ...]:
     """Equal changes once, with their hosts; the smallest groups first, for those are the odd ones."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for host in plan.hosts:

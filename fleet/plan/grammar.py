@@ -10,9 +10,7 @@ import re
 # A component of a path: NAME_MAX is 255 bytes on every Linux filesystem.
 _PATH = re.compile(r"(?:/[A-Za-z0-9._@+:,=~-]{1,255})+", re.ASCII)
 # systemd.unit(5): the types that fleet starts and stops.
-_UNIT = re.compile(
-    r"[A-Za-z0-9_][A-Za-z0-9:_.@-]{0,240}\.(?:service|socket|timer|path|target|mount)", re.ASCII
-)
+_UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@-]{0,240}\.(?:service|socket|timer|path|target|mount)", re.ASCII)
 # useradd(8): 32 characters at most.
 _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}:[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}", re.ASCII)
 _PROGRAM = re.compile(r"[A-Za-z0-9._+-]{1,255}", re.ASCII)

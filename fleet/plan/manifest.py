@@ -43,15 +43,14 @@ class Manifest:
 def format_manifest(manifest: Manifest) -> str:
     """The text of a manifest, sorted: same manifest, same bytes."""
     lines = [
-        f"file {entry.digest} {entry.mode:04o} {entry.owner} {path}"
-        for path, entry in sorted(manifest.files.items())
+        f"file {entry.digest} {entry.mode:04o} {entry.owner} {path}" for path, entry in sorted(manifest.files.items())
     ]
     lines += [f"unit {unit}" for unit in sorted(manifest.units)]
     return "\n".join([HEADER, *lines, f"end {len(lines)}", ""])
 
 
 def parse_manifest(text: str) -> Manifest:
-    """The manifest that a host sent; raises `BrokenManifestError` for anything that we would not have written."""
+    """The manifest that a host sent; raises `BrokenManifestError` for what we would not have written."""
     lines = text.split("\n")
     if lines[0] != HEADER:
         raise BrokenManifestError(f"line 1 is not {HEADER!r} (torn, or written by a newer fleet)")

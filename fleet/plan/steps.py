@@ -239,9 +239,6 @@ class Plan:
             blocked=sum(1 for host in self.hosts if host.problems),
             writes=sum(isinstance(step, WriteFile) for step in steps),
             removals=sum(isinstance(step, RemoveFile) for step in steps),
-            units=sum(
-                isinstance(step, StopUnit | EnableUnit | StartUnit | RestartUnit | ReloadUnit)
-                for step in steps
-            ),
+            units=sum(isinstance(step, StopUnit | EnableUnit | StartUnit | RestartUnit | ReloadUnit) for step in steps),
             handlers=sum(isinstance(step, RunHandler) for step in steps),
         )

@@ -6,14 +6,23 @@ files are collected, all of them, and told at once.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 
 class FleetError(Exception):
-    """Something fleet could not do; the message says what, where, what it would do and what to do next."""
+    """Something fleet could not do; the message says what, where, what it would do and what to do next.
+
+    `found_wrong` tells the two kinds of bad news apart: fleet could not do its work, or it did, and found
+    something wrong.
+    """
+
+    found_wrong: ClassVar[bool] = False
 
 
 class InvalidInventory(FleetError):
     """The operator's files are at fault; `problems` says where, all of them."""
+
+    found_wrong = True
 
     def __init__(self, problems: "tuple[Problem, ...]", what: str = "inventory") -> None:
         super().__init__(f"the {what} has {count_errors(problems)} error(s)")
@@ -31,13 +40,19 @@ class UsageError(FleetError):
 class EmptySelection(FleetError):
     """A selector that matches nothing, or names nothing; never an empty run (exit status 2)."""
 
+    found_wrong = True
+
 
 class TemplateError(FleetError):
     """A template, ours or a team's, is at fault: undefined name, sandbox, limits of time or memory."""
 
+    found_wrong = True
+
 
 class UnfitValue(FleetError):
     """A value that a target product cannot carry; names target, field and reason."""
+
+    found_wrong = True
 
 
 class NetworkError(FleetError):
@@ -63,9 +78,13 @@ class DeadlineExceeded(HostError):
 class HostLocked(FleetError):
     """A colleague is at work on the host."""
 
+    found_wrong = True
+
 
 class PlanStale(FleetError):
     """The world moved on since the plan was made."""
+
+    found_wrong = True
 
 
 class HistoryError(FleetError):

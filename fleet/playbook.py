@@ -3,7 +3,7 @@
 A playbook has no expressions and no conditionals: what it can say is what `workflow` can do.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,14 @@ from typing import Any
 from fleet.documents import Document, parse_document, read_bytes
 from fleet.errors import InvalidInventory, Problem, Severity
 from fleet.inventory.model import empty
+from fleet.inventory.settings import parse_duration
+from fleet.plan.batches import FailureBudget, parse_percentage
 from fleet.validate.schema import check_document, text_keys
+from fleet.workflow.asking import Asking
+from fleet.workflow.changing import Batching
+from fleet.workflow.story import Permissions, Story
+
+Settings = Mapping[str, Any]
 
 NOT_BUILT_YET = {("apply", "confirm_within"): "what is not confirmed does not undo itself yet"}
 
@@ -78,3 +85,61 @@ def _step(value: Any) -> Step:
         return Step(value)
     ((verb, settings),) = value.items()
     return Step(verb, settings)
+
+
+# Nothing in these touches a host's files: with an invalid inventory they may go on with the last valid one.
+_HARMLESS = frozenset({"validate", "verify", "report"})
+
+
+def perform(plays: Sequence[Play], story: Story) -> None:
+    """Do every step of every play; raises the first `FleetError` that a step raises."""
+    for play in plays:
+        for step in play.steps:
+            _STEPS[step.verb](play, step.settings, story)
+
+
+def _validate(play: Play, settings: Settings, story: Story) -> None:
+    try:
+        story.validate(strict=settings.get("strict", False))
+    except InvalidInventory:
+        if not {step.verb for step in play.steps} <= _HARMLESS or not story.use_last_valid():
+            raise
+
+
+def _plan(play: Play, settings: Settings, story: Story) -> None:
+    story.plan(play.hosts, Permissions(adopt=settings.get("adopt", False)))
+
+
+def _apply(play: Play, settings: Settings, story: Story) -> None:
+    is_share = isinstance(play.max_fail, str)
+    budget = (
+        FailureBudget(max_fail_percentage=parse_percentage(str(play.max_fail), "max_fail_percentage"))
+        if is_share
+        else FailureBudget(max_fail=int(play.max_fail))
+    )
+    hold_s = parse_duration(settings.get("hold_down", "10s"))
+    permissions = Permissions(adopt=settings.get("adopt", False))
+    story.apply(Batching(play.serial, budget, hold_s), play.hosts, permissions)
+
+
+def _verify(play: Play, settings: Settings, story: Story) -> None:
+    asking = Asking(tuple(settings.get("from", ("controller",))), settings.get("override", False))
+    story.verify(asking, play.hosts, drift=settings.get("drift", False))
+
+
+def _audit(play: Play, settings: Settings, story: Story) -> None:
+    story.audit(play.hosts, strangers=settings.get("strangers", False))
+
+
+def _report(_play: Play, _settings: Settings, story: Story) -> None:
+    story.page()
+
+
+_STEPS: Mapping[str, Callable[[Play, Settings, Story], None]] = {
+    "validate": _validate,
+    "plan": _plan,
+    "apply": _apply,
+    "verify": _verify,
+    "audit": _audit,
+    "report": _report,
+}

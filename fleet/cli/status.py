@@ -3,24 +3,13 @@
 import sys
 import traceback
 
-from fleet.errors import (
-    EmptySelection,
-    FleetError,
-    HostLocked,
-    InvalidInventory,
-    PlanStale,
-    TemplateError,
-    UnfitValue,
-    UsageError,
-)
+from fleet.errors import FleetError, InvalidInventory, UsageError
 
 GOOD = 0
 FAILED = 1
 FOUND_WRONG = 2
 PENDING = 3
 WRONG_USAGE = 64
-
-_FOUND_WRONG = (EmptySelection, HostLocked, InvalidInventory, PlanStale, TemplateError, UnfitValue)
 
 
 def status_of(error: Exception) -> int:
@@ -36,7 +25,7 @@ def status_of(error: Exception) -> int:
         print(f"fleet: {error}", file=sys.stderr)
         if isinstance(error, UsageError):
             return WRONG_USAGE
-        return FOUND_WRONG if isinstance(error, _FOUND_WRONG) else FAILED
+        return FOUND_WRONG if error.found_wrong else FAILED
     if isinstance(error, OSError):
         print(f"fleet: {error}", file=sys.stderr)
         return FAILED

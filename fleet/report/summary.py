@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from fleet.errors import Problem, Severity
 
@@ -98,12 +98,16 @@ class BoxLine:
     contact: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class DiffLine:
-    """One change and the hosts that it is the same on: a sentence, and the diff below it."""
+class Folded(Protocol):
+    """One change and the hosts that it is the same on (plan's `FoldedDiff`): a sentence, and the diff below it."""
 
-    hosts: tuple[str, ...]
-    lines: tuple[str, ...]
+    @property
+    def hosts(self) -> tuple[str, ...]:
+        """Where it is the same."""
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The sentence, then the diff."""
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,12 @@ class RunReport:
     failure: str = ""
     problems: tuple[Problem, ...] = ()
     plan_counts: Mapping[str, int] = field(default_factory=dict)
-    diffs: tuple[DiffLine, ...] = ()
+    diffs: Sequence[Folded] = ()
     planned_hosts: tuple[str, ...] = ()
     hosts: tuple[HostLine, ...] = ()
     asked: int | None = None
     echoes: Sequence[EchoLine] = ()
+    findings: tuple[FindingLine, ...] = ()
     warnings: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     by_hand: tuple[BoxLine, ...] = ()
@@ -183,7 +188,7 @@ class RunReport:
         """Whether something was found wrong."""
         stopping = any(problem.severity is Severity.ERROR or self.strict for problem in self.problems)
         hosts = any(line.verdict is Verdict.WRONG for line in self.all_hosts)
-        return stopping or hosts or bool(self.failed_echoes) or self.unreported > 0
+        return stopping or hosts or bool(self.failed_echoes) or bool(self.findings) or self.unreported > 0
 
     @property
     def has_pending(self) -> bool:

@@ -115,7 +115,7 @@ def _story_order(result: EchoResult) -> tuple[str, str, str, str, str, int]:
     return (target.site or "", target.ae_title, target.source, target.virtual_service or "", target.address, target.port)
 
 
-def prove_hosts(reading: Reading, context: Context, hosts: Sequence[Host]) -> Mapping[str, str]:
+def prove_hosts(reading: Reading, hosts: Sequence[Host]) -> Mapping[str, str]:
     """Ask every instance on `hosts`; policy and maintenance do not silence this: a change has to be proven.
 
     Returns, for each host where one does not answer as it should, why.

@@ -32,7 +32,6 @@ class Batching:
     serial: int | str | None = None
     budget: FailureBudget = field(default_factory=FailureBudget)
     hold_s: float = 1.0
-    adopt: bool = False
 
 
 @dataclass(frozen=True, slots=True)

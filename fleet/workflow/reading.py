@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
+from fleet.documents import Documents
 from fleet.errors import EmptySelection, InvalidInventory, Problem, Severity, UsageError
 from fleet.inventory.load import Loaded
 from fleet.inventory.model import Entity, Host, Inventory
@@ -19,6 +20,7 @@ class Reading:
 
     loaded: Loaded = field(repr=False)
     problems: tuple[Problem, ...]
+    documents: Documents = field(repr=False)
 
     @property
     def inventory(self) -> Inventory:
@@ -58,7 +60,7 @@ def read_all(context: Context) -> Reading:
     inventory = read.loaded.inventory
     found = check_inventory(inventory, Peers(inventory), context.clock().date())
     problems = sorted({*read.problems, *found}, key=lambda problem: problem.sort_key)
-    return Reading(read.loaded, tuple(problems))
+    return Reading(read.loaded, tuple(problems), read.documents)
 
 
 def read_valid(context: Context, *, strict: bool = False) -> Reading:

@@ -1,0 +1,160 @@
+"""report: one run as it happens, recorded on the way, and in the end the one value that every door prints.
+
+What is recorded is what was done: a run that is cut off leaves its beginning, the hosts and the echoes that it
+had. The history never decides anything here; it only answers what was before.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from types import TracebackType
+from typing import Any, Self
+
+from fleet.audit.tables import Finding
+from fleet.documents import Documents, read_beside
+from fleet.errors import FleetError, Problem
+from fleet.inventory.model import Inventory
+from fleet.plan.diff import fold_diffs
+from fleet.plan.steps import HostPlan, Plan, RemoveFile, WriteFile
+from fleet.push.outcome import HostOutcome
+from fleet.report.history import History
+from fleet.report.machine import make_run_summary
+from fleet.report.records import AppliedFleet, RunStart, Snapshot
+from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport
+from fleet.verify.values import EchoResult, is_alive
+from fleet.workflow.context import Context
+from fleet.workflow.reading import Reading
+
+
+class Ledger:
+    """One run's book: opened with the run, closed with its report."""
+
+    def __init__(self, context: Context, history: History | None, verb: str, **start: Any) -> None:
+        self._context = context
+        self._history = history
+        self._report = RunReport(verb, context.run_id, self._now(), "", playbook=start.get("playbook", ""))
+        self._recorded_hosts: dict[str, HostLine] = {}
+        self._recorded_echoes: list[EchoLine] = []
+        self._asked = 0
+        self._finished = False
+        if history is not None:
+            history.record_run_start(
+                RunStart(context.run_id, verb, self._report.started_at, who=context.who, where=context.where, **start)
+            )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._finished:
+            return
+        if isinstance(error, FleetError) and error.found_wrong:
+            self._put(findings=(*self._report.findings, FindingLine("", "", "refused", str(error))))
+            self.finish()
+        else:
+            self.finish(failure=f"{error or kind}" if kind is not None else "")
+
+    def _now(self) -> str:
+        return self._context.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+    def _put(self, **values: Any) -> None:
+        self._report = replace(self._report, **values)
+
+    def note(self, *notices: str) -> None:
+        """Sentences that the reader of the report must see."""
+        self._put(notices=(*self._report.notices, *notices))
+
+    def problems(self, problems: Sequence[Problem], *, strict: bool = False) -> None:
+        """What is wrong with the inventory."""
+        self._put(problems=tuple(problems), strict=strict)
+
+    def inventory(self, reading: Reading) -> None:
+        """The inventory that this run works on; a valid one is kept, for the night when it is not."""
+        self._put(inventory_digest=reading.inventory.digest)
+        if self._history is not None and not reading.errors:
+            files = snapshot_files(reading.documents, reading.inventory)
+            self._history.record_inventory(
+                Snapshot(reading.inventory.digest, self._context.run_id, self._now(), files)
+            )
+
+    def plan(self, plan: Plan, *, hosts: Iterable[str] = ()) -> None:
+        """What would change."""
+        counts = plan.counts
+        self._put(
+            plan_counts={name: getattr(counts, name) for name in counts.__dataclass_fields__},
+            diffs=tuple(DiffLine(tuple(folded.hosts), tuple(folded.lines)) for folded in fold_diffs(plan)),
+            planned_hosts=tuple(hosts) or tuple(each.host for each in plan.hosts),
+        )
+
+    def hosts(self, outcomes: Iterable[HostOutcome], plans: Mapping[str, HostPlan] | None = None) -> None:
+        """How hosts ended; a later word about a host replaces the earlier one."""
+        lines = [_host_line(outcome, (plans or {}).get(outcome.host)) for outcome in outcomes]
+        self._recorded_hosts |= {line.host: line for line in lines}
+        if self._history is not None:
+            self._history.record_host_outcomes(self._context.run_id, lines)
+
+    def echoes(self, results: Sequence[EchoResult]) -> None:
+        """How targets answered."""
+        lines = [EchoLine(result.to_json(), is_alive(result)) for result in results]
+        self._recorded_echoes += lines
+        self._asked += len(lines)
+        if self._history is not None:
+            self._history.record_echo_results(self._context.run_id, lines)
+
+    def applied(self, inventory: Inventory) -> None:
+        """The whole inventory as it was applied: what the next run's removal guard compares with."""
+        if self._history is None:
+            return
+        titles = frozenset(title for entity in inventory.entities for title in entity.titles)
+        hosts = frozenset(inventory.hosts)
+        self._history.record_applied(
+            AppliedFleet(self._context.run_id, self._now(), inventory.digest, titles, hosts)
+        )
+
+    def findings(self, findings: Iterable[Finding]) -> None:
+        """What an audit found: each is wrong."""
+        lines = [FindingLine(each.host, each.path, each.code, each.message) for each in findings]
+        self._put(findings=(*self._report.findings, *lines))
+
+    def boxes(self, by_hand: Sequence[BoxLine], unconfirmed: Sequence[str]) -> None:
+        """The boxes that a person has to change."""
+        self._put(by_hand=tuple(by_hand), unconfirmed=tuple(unconfirmed))
+
+    def finish(self, *, failure: str = "") -> RunReport:
+        """Close the run with its one value."""
+        self._finished = True
+        self._put(
+            finished_at=self._now(),
+            failure=failure,
+            hosts=tuple(self._recorded_hosts.values()),
+            echoes=tuple(self._recorded_echoes),
+            asked=self._asked if self._asked else None,
+        )
+        report = self._report
+        if self._history is not None:
+            summary = make_run_summary(report)
+            self._history.record_run_finish(self._context.run_id, report.finished_at, report.exit_status, summary)
+        return report
+
+
+def _host_line(outcome: HostOutcome, plan: HostPlan | None) -> HostLine:
+    """A host's line with the digests of the files that its plan changed, where it was carried out."""
+    changes: list[FileChange] = []
+    if plan is not None and outcome.outcome == "converged":
+        for step in plan.steps:
+            if isinstance(step, WriteFile):
+                before = step.before.digest if step.before else None
+                changes.append(FileChange(step.path, before, step.after.digest))
+            elif isinstance(step, RemoveFile):
+                changes.append(FileChange(step.path, step.before.digest, None))
+    return HostLine(outcome.host, outcome.outcome.value, outcome.phase, outcome.detail, tuple(changes))
+
+
+def snapshot_files(documents: Documents, inventory: Inventory) -> dict[str, bytes]:
+    """Every file that the inventory consists of, by path below its root."""
+    names = {path for path, _ in documents.digests}
+    names |= {file.template for file in inventory.files}
+    for certificate in inventory.certificates.values():
+        names |= {name for name in (certificate.ca_file, certificate.cert_file) if name}
+    return {name: read_beside(documents.root, name) for name in sorted(names)}

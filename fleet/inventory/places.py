@@ -25,8 +25,8 @@ def _silent(entity: Entity, value: Mapping[str, Any]) -> tuple[str, str] | None:
         text = f"{title} says listens: false and instances; what only sends has an address, its source; drop one"
         return "instances", text
     for further in entity.also:
-        if further.listens:
-            text = f"{title} says listens: false, and its further title {further.ae_title} listens; which is true?"
+        if further.listens and further.port is None:
+            text = f"{title} does not listen, its further title {further.ae_title} does, and on no port; give it one"
             return "also", text
     return None
 

@@ -7,13 +7,14 @@ modalities of what runs on it, an entity the host names of its instances. Matchi
 an empty run.
 """
 
+import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterable
 from fnmatch import translate
 
 from fleet.errors import EmptySelection
-from fleet.inventory.model import Entity, Host, Inventory
+from fleet.inventory.model import KINDS, Entity, Host, Inventory
 
 _TERM = re.compile(r"\s*(,)|\s*(!?)((?:'[^']*'|[^\s,'])+)")
 _GLOB = re.compile(r"[*?\[]")
@@ -167,33 +168,61 @@ class Selectors:
     def _term(self, kind: str, term: str, text: str, inside: tuple[str, ...]) -> Indices:
         universe = self._universe(kind)
         bare = term.replace("'", "")
-        if term.startswith("'") or bare in universe.words:
+        if bare in universe.words:
             return universe.match_word(bare)
-        key, equals, value = term.partition("=")
-        if equals:
-            return self._attribute(kind, key, value.replace("'", ""), text)
-        if bare == "all":
-            return universe.all
-        if bare in self._inventory.groups:
-            if bare in inside:
-                raise EmptySelection(
-                    f"the group {bare!r} contains itself ({' → '.join((*inside, bare))}); nothing was done"
-                )
-            return self._evaluate(kind, self._inventory.groups[bare], (*inside, bare))
-        matched = universe.match_word(bare)
-        if not matched and not self._is_known_word(bare):
+        if not term.startswith("'"):
+            key, equals, value = term.partition("=")
+            if equals:
+                return self._attribute(kind, key, value, text)
+            if bare == "all":
+                return universe.all
+            if bare in self._inventory.groups:
+                return self._group(kind, bare, inside)
+        matched = frozenset() if term.startswith("'") else universe.match_word(bare)
+        if not matched and not self._is_known_word(term):
             raise EmptySelection(
                 f"{bare!r} in the selector {text!r} is no title, host, name or group, and as a pattern it matches"
-                " nothing"
+                f" nothing{_did_you_mean(bare, universe.words)}"
             )
         return matched
 
-    def _is_known_word(self, word: str) -> bool:
-        return any(self._universe(kind).match_word(word) for kind in ("entities", "hosts"))
+    def _group(self, kind: str, name: str, inside: tuple[str, ...]) -> Indices:
+        if name in inside:
+            way = " → ".join((*inside, name))
+            raise EmptySelection(f"the group {name!r} contains itself ({way}); nothing was done")
+        return self._evaluate(kind, self._inventory.groups[name], (*inside, name))
+
+    def _is_known_word(self, term: str) -> bool:
+        """Whether it means something among the others (a host where entities are asked for), or is typed but broken."""
+        bare = term.replace("'", "")
+        if bare in self._inventory.left_out:
+            return True
+        universes = [self._universe(kind) for kind in ("entities", "hosts")]
+        if term.startswith("'"):
+            return any(bare in universe.words for universe in universes)
+        return any(universe.match_word(bare) for universe in universes)
 
     def _attribute(self, kind: str, key: str, value: str, text: str) -> Indices:
         key = key.removeprefix("label.")
+        bare = value.replace("'", "")
         if key not in _KEYS and not any(key in self._universe(each).attributes for each in ("entities", "hosts")):
             known = ", ".join(_KEYS)
-            raise EmptySelection(f"{key!r} in the selector {text!r} is neither {known} nor a label of anything")
-        return self._universe(kind).match_attribute(key, value)
+            raise EmptySelection(f"{key!r} in the selector {text!r} is none of {known}, nor a label of anything")
+        self._check_closed(key, bare, text)
+        if value.startswith("'"):
+            return frozenset(self._universe(kind).attributes.get(key, {}).get(bare, ()))
+        return self._universe(kind).match_attribute(key, bare)
+
+    def _check_closed(self, key: str, value: str, text: str) -> None:
+        """A kind or a site that cannot be is a slip, also where another term of the selector matches."""
+        known = {"kind": KINDS, "site": tuple(self._inventory.sites)}.get(key)
+        if known is None or value in known or _GLOB.search(value) or self._inventory.incomplete:
+            return
+        raise EmptySelection(
+            f"{value!r} in the selector {text!r} is no {key}{_did_you_mean(value, known)}; there are {', '.join(known)}"
+        )
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -50,10 +50,14 @@ def merge_layers(layers: tuple[Layer, ...]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Where a value came from: each layer that said something, the lowest first; the last one won."""
+    """Where a value came from: each layer that said something, the lowest first.
+
+    The last one won, save where `note` says why none of them holds.
+    """
 
     value: Any
     said: tuple[tuple[str, Any, Origin], ...]
+    note: str = ""
 
 
 def explain(layers: tuple[Layer, ...], path: tuple[str, ...]) -> Explanation | None:

@@ -18,9 +18,7 @@ _NOT_IDENTIFIER = re.compile(r"[^A-Za-z0-9_]")
 
 def make_ansible_list(inventory: Inventory, selectors: Selectors) -> dict[str, Any]:
     """The answer to `--list`: groups with their hosts, and every host's variables."""
-    groups: dict[str, list[str]] = {}
-    for identifier, names in _name_groups(_groups(inventory, selectors)):
-        groups[identifier] = names
+    groups = dict(_name_groups(_groups(inventory, selectors)))
     answer: dict[str, Any] = {
         "_meta": {"hostvars": {name: make_ansible_host(inventory, name) for name in inventory.hosts}}
     }

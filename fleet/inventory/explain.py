@@ -59,37 +59,42 @@ def explain_value(loaded: Loaded, name: str, path: tuple[str, ...]) -> Explanati
 
     Raises `EmptySelection` where nobody is called `name`, or no layer says anything of the value.
     """
-    layers, ignored = _layers(loaded, name)
+    layers, entity = _layers(loaded, name)
     found = explain(layers, path)
+    if entity is not None and path == ("port",) and (standing := _standing_port(entity, layers, found)):
+        return standing
     if found is None:
-        raise EmptySelection(f"{name} has no {'.'.join(path)}: no file says it, and it has no value of its own accord")
-    if path[0] in ignored:
-        return Explanation(None, found.said, ignored[path[0]])
+        raise EmptySelection(
+            f"{name} has no {'.'.join(path)}: no file says it, and fleet has no value of its own for it"
+        )
+    if entity is not None and not entity.listens and path[0] in ("port", "provides"):
+        note = "it says listens: false, so what it inherits of this does not hold"
+        return Explanation(None, found.said, note)
     return found
 
 
-def _layers(loaded: Loaded, name: str) -> tuple[tuple[Layer, ...], Mapping[str, str]]:
-    """The layers of an entity, an instance or a host, and the keys that are ignored there, with why."""
+def _layers(loaded: Loaded, name: str) -> tuple[tuple[Layer, ...], m.Entity | None]:
+    """The layers of an entity, an instance or a host, and the entity if it is one."""
     inventory = loaded.inventory
     entity = inventory.find_entity(name)
     if entity is not None:
-        return (_BUILT_IN_ENTITY, *loaded.layers.of_entity(entity)), _ignored(entity)
+        return (_BUILT_IN_ENTITY, *loaded.layers.of_entity(entity)), entity
     if name in inventory.hosts:
-        return (_BUILT_IN_HOST, *loaded.layers.of_host(name), _own(inventory.hosts[name])), m.EMPTY
+        return (_BUILT_IN_HOST, *loaded.layers.of_host(name), _own(inventory.hosts[name])), None
     title, _, host = name.rpartition("@")
     entity = inventory.find_entity(title)
     if entity is None or host not in {instance.host for instance in entity.instances}:
         raise EmptySelection(f"{name!r} is no title, name or host, and no instance NAME@HOST of one")
-    return (_BUILT_IN_ENTITY, *loaded.layers.of_entity(entity, host)), _ignored(entity)
+    return (_BUILT_IN_ENTITY, *loaded.layers.of_entity(entity, host)), entity
 
 
-def _ignored(entity: m.Entity) -> Mapping[str, str]:
-    if not entity.listens:
-        reason = "ignored: it says listens: false, so what it inherits of this does not hold"
-        return {"port": reason, "provides": reason}
-    if entity.tls and entity.tls.port and entity.port == entity.tls.port:
-        return {"port": f"ignored: tls.port ({entity.tls.port}) stands for it"}
-    return m.EMPTY
+def _standing_port(entity: m.Entity, layers: tuple[Layer, ...], found: Explanation | None) -> Explanation | None:
+    """The TLS port, where it stands for `port`: it comes before what is inherited, not before an own port."""
+    secure = explain(layers, ("tls", "port"))
+    if secure is None or entity.port != secure.value or (found and found.said[-1][0] == "entity"):
+        return None
+    said = ((f"{name} (tls.port)", value, origin) for name, value, origin in secure.said)
+    return Explanation(entity.port, (*(found.said if found else ()), *said), "tls.port stands for port")
 
 
 def _own(host: m.Host) -> Layer:

@@ -47,13 +47,8 @@ class Ledger:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._finished:
-            return
-        if isinstance(error, FleetError) and error.found_wrong:
-            self._put(findings=(*self._report.findings, FindingLine("", "", "refused", str(error))))
-            self.finish()
-        else:
-            self.finish(failure=f"{error or kind}" if kind is not None else "")
+        if not self._finished:
+            self.finish(error)
 
     def _now(self) -> str:
         return self._context.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -121,12 +116,15 @@ class Ledger:
         """The boxes that a person has to change."""
         self._put(by_hand=tuple(by_hand), unconfirmed=tuple(unconfirmed))
 
-    def finish(self, *, failure: str = "") -> RunReport:
-        """Close the run with its one value."""
+    def finish(self, error: BaseException | None = None) -> RunReport:
+        """Close the run with its one value; `error` is why it ended before its time."""
+        if isinstance(error, FleetError) and error.found_wrong:
+            self._put(findings=(*self._report.findings, FindingLine("", "", "refused", str(error))))
+        elif error is not None:
+            self._put(failure=str(error) or type(error).__name__)
         self._finished = True
         self._put(
             finished_at=self._now(),
-            failure=failure,
             hosts=tuple(self._recorded_hosts.values()),
             echoes=tuple(self._recorded_echoes),
             asked=self._asked if self._asked else None,

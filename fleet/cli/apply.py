@@ -1,0 +1,73 @@
+"""`fleet apply`: carry out a plan, in batches, until it is done or the budget is spent."""
+
+import sys
+
+import click
+
+from fleet.cli.door import Door, door
+from fleet.cli.running import OUTPUTS, tell_run
+from fleet.errors import UsageError
+from fleet.inventory.settings import parse_duration
+from fleet.plan.batches import FailureBudget
+from fleet.workflow.changing import Batching
+from fleet.workflow.story import Permissions, Story
+
+
+@click.command("apply")
+@door(outputs=OUTPUTS)
+@click.argument("planfile", required=False)
+@click.option("--check", is_flag=True, help="Only show what would change (the same as `plan`).")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--adopt", is_flag=True, help="Take over files that no manifest knows; the originals are kept.")
+@click.option("--serial", metavar="N|N%", help="So many hosts together; never two members of one group.")
+@click.option("--max-fail", type=click.IntRange(0), default=0, show_default=True, help="Failed hosts that end it.")
+@click.option("--hold-down", default="10s", show_default=True, help="How long services must stay up afterwards.")
+@click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
+@click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")
+def command(
+    door: Door,
+    planfile: str | None,
+    check: bool,
+    yes: bool,
+    adopt: bool,
+    serial: str | None,
+    max_fail: int,
+    hold_down: str,
+    allow_removal: int,
+    forget_host: tuple[str, ...],
+) -> int:
+    """Carry out what `plan` shows: write beside, check, rename, handlers, look again, and C-ECHO.
+
+    Exit status: 0 as desired, 2 a host failed or was not reached, 3 (--check) changes are pending.
+    """
+    if planfile is not None:
+        raise UsageError("saved plans are not built yet; leave PLANFILE out: apply plans and shows what it will do")
+    permissions = Permissions(adopt, allow_removal, forget_host)
+    size = int(serial) if serial and serial.isdigit() else serial
+    batching = Batching(size, FailureBudget(max_fail=max_fail), _seconds(hold_down))
+
+    def act(story: Story) -> None:
+        planned = story.plan(None, permissions)
+        if check or planned.plan.is_empty:
+            return
+        _ask(door, yes, len(planned.pending))
+        story.apply(batching, None, permissions)
+
+    return tell_run(door, "apply", act)
+
+
+def _seconds(text: str) -> float:
+    try:
+        return parse_duration(text)
+    except ValueError:
+        raise UsageError(f"--hold-down {text!r} is no time; write 10s, 2m or 500ms") from None
+
+
+def _ask(door: Door, yes: bool, hosts: int) -> None:
+    """Nothing is written without a yes; where nobody can be asked, --yes has to be typed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise UsageError("nobody is here to ask: give --yes; nothing was written")
+    if not click.confirm(f"{hosts} host(s) would change. Go on?", err=True):
+        raise UsageError("not confirmed; nothing was written")

@@ -1,0 +1,26 @@
+"""`fleet plan`: what would change, and which boxes a person has to change; changes nothing."""
+
+import click
+
+from fleet.cli.door import Door, door
+from fleet.cli.running import OUTPUTS, tell_run
+from fleet.workflow.story import Permissions, Story
+
+
+@click.command("plan")
+@door(outputs=OUTPUTS)
+@click.option("--adopt", is_flag=True, help="Show files at our paths that no manifest knows as taken over.")
+@click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
+@click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")
+def command(door: Door, adopt: bool, allow_removal: int, forget_host: tuple[str, ...]) -> int:
+    """Read the hosts and show what would change as a diff, equal diffs folded.
+
+    Exit status: 0 nothing to change, 2 something is wrong, 3 changes to hosts are pending (boxes by hand do
+    not count).
+    """
+    permissions = Permissions(adopt, allow_removal, forget_host)
+    return tell_run(door, "plan", lambda story: _plan(story, permissions))
+
+
+def _plan(story: Story, permissions: Permissions) -> None:
+    story.plan(None, permissions)

@@ -1,0 +1,61 @@
+"""`fleet render`: every file of every host, to `DIR/HOST/path…` or stdout; no network."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import click
+
+from fleet.cli.door import Door, door
+from fleet.errors import UsageError
+from fleet.render.artifacts import RenderedFile, RenderedHost
+from fleet.workflow.reading import read_valid
+from fleet.workflow.rendering import render_hosts
+
+
+@click.command("render")
+@door()
+@click.option("-d", "--directory", type=click.Path(path_type=Path), help="Write DIR/HOST/path… instead of stdout.")
+@click.option("--templates", type=click.Path(path_type=Path, exists=True, file_okay=False), help="A team's own templates.")
+def command(door: Door, directory: Path | None, templates: Path | None) -> int:
+    """Show every file of every host as it should be. Same inventory, same bytes."""
+    context = door.context(template_folder=templates)
+    reading = read_valid(context)
+    hosts = reading.hosts(door.limit)
+    rendered = render_hosts(reading, context, [host.name for host in hosts])
+    if directory is not None:
+        written = write_tree(rendered, directory)
+        door.remark(f"wrote {written} file(s) of {len(rendered)} host(s) to {directory}")
+    elif door.output == "json":
+        door.tell(json.dumps(_document(rendered), indent=1))
+    else:
+        door.tell("".join(_shown(file) for name in sorted(rendered) for file in rendered[name].files))
+    return 0
+
+
+def write_tree(rendered: Mapping[str, RenderedHost], directory: Path) -> int:
+    """Every file below `directory`; what stands there already is written over, nothing else is touched."""
+    count = 0
+    for name, host in sorted(rendered.items()):
+        for file in host.files:
+            path = directory / name / file.path.lstrip("/")
+            if not path.resolve().is_relative_to(directory.resolve()):
+                raise UsageError(f"{path} leads out of {directory}; nothing further was written")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(file.content, encoding="utf-8", newline="\n")
+            path.chmod(file.mode)
+            count += 1
+    return count
+
+
+def _shown(file: RenderedFile) -> str:
+    return f"==> {file.host}:{file.path} ({file.mode:04o} {file.owner}) <==\n{file.content}\n"
+
+
+def _document(rendered: Mapping[str, RenderedHost]) -> dict[str, object]:
+    files = [
+        {"host": file.host, "path": file.path, "mode": f"{file.mode:04o}", "owner": file.owner, "content": file.content}
+        for name in sorted(rendered)
+        for file in rendered[name].files
+    ]
+    return {"schema": "fleet.render/1", "files": files}

@@ -1,0 +1,47 @@
+"""`fleet validate`: schema, AE titles, cross-checks; no network, no history."""
+
+import json
+
+import click
+
+from fleet.cli.door import Door, door
+from fleet.report.machine import make_problem
+from fleet.report.palette import COLOR, PLAIN
+from fleet.report.text import format_problem_counts, format_problems
+from fleet.workflow.reading import Reading, read_all
+
+
+@click.command("validate")
+@door()
+@click.option("--strict", is_flag=True, help="Warnings count too.")
+def command(door: Door, strict: bool) -> int:
+    """Check the whole inventory and tell every problem in every file in one go.
+
+    Exit status: 0 valid (warnings or not; with --strict: none), 2 invalid.
+    """
+    reading = read_all(door.context())
+    wrong = bool(reading.errors) or (strict and bool(reading.problems))
+    if door.output == "json":
+        door.tell(json.dumps(_document(reading), indent=1))
+    elif not (door.quiet and not wrong):
+        door.tell(format_problems(reading.problems, COLOR if door.color else PLAIN))
+        door.tell(_summary(reading))
+    return 2 if wrong else 0
+
+
+def _summary(reading: Reading) -> str:
+    inventory = reading.inventory
+    titles = sum(len(entity.titles) for entity in inventory.entities)
+    known = f"{len(inventory.entities)} entities ({titles} titles), {len(inventory.hosts)} hosts, {len(inventory.sites)} sites"
+    verdict = "is not valid" if reading.errors else "is valid"
+    counts = f": {format_problem_counts(reading.problems)}" if reading.problems else ""
+    return f"{inventory.name or 'the inventory'} {verdict}{counts} ({known})"
+
+
+def _document(reading: Reading) -> dict[str, object]:
+    return {
+        "schema": "fleet.validate/1",
+        "inventory_digest": reading.inventory.digest,
+        "valid": not reading.errors,
+        "problems": [make_problem(problem) for problem in reading.problems],
+    }

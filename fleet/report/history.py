@@ -387,12 +387,13 @@ def _mapped(path: Path) -> Iterator[None]:
 
 def _execute_many(cursor: sqlite3.Cursor, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
     """Insert rows; text that is no Unicode (a peer's lone surrogates) is escaped instead of losing the whole run."""
+    cursor.execute("SAVEPOINT rows")
     try:
         cursor.executemany(statement, rows)
     except UnicodeEncodeError:
-        cursor.execute("ROLLBACK")
-        cursor.execute("BEGIN IMMEDIATE")
+        cursor.execute("ROLLBACK TO rows")
         cursor.executemany(statement, [tuple(_encodable(value) for value in row) for row in rows])
+    cursor.execute("RELEASE rows")
 
 
 def _encodable(value: Any) -> Any:

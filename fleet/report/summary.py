@@ -110,6 +110,24 @@ class Folded(Protocol):
         """The sentence, then the diff."""
 
 
+@dataclass(frozen=True, slots=True)
+class DiffLine:
+    """A `Folded` of our own."""
+
+    hosts: tuple[str, ...]
+    lines: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindingLine:
+    """What an audit found wrong: where, its stable code, and the sentence."""
+
+    host: str
+    path: str
+    code: str
+    message: str
+
+
 @dataclass(frozen=True)
 class RunReport:
     """One run of one verb: what it was asked, and all that came of it.

@@ -1,0 +1,276 @@
+"""A run for machines: one JSON document (`fleet.sweep/1`, `fleet.run/1`), JUnit XML, CSV.
+
+JSON stays ASCII, so nothing that a peer said can move a terminal; XML and CSV carry escaped text (T53). The
+JSON of a sweep comes in pieces: 100,000 results need not be one string.
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+from fleet.errors import Location, Problem, Severity
+from fleet.report.summary import BoxLine, EchoLine, FindingLine, HostLine, RunReport, Verdict, summarize_echoes
+from fleet.sheet.safe import guard_cell, safe_text
+
+SWEEP_SCHEMA: Final = "fleet.sweep/1"
+RUN_SCHEMA: Final = "fleet.run/1"
+
+
+# JSON ----------------------------------------------------------------------------------------------------
+
+
+def iter_sweep_json(report: RunReport) -> Iterator[str]:
+    """The contract's JSON of a sweep in pieces, one result a line; joined they are one document.
+
+    What a sweep alone does not have is added only where there is something: `hosts` with `--drift`, `problems`
+    and `notices` when an invalid inventory was replaced by the last valid one.
+    """
+    head: dict[str, Any] = {
+        "schema": SWEEP_SCHEMA,
+        "run_id": report.run_id,
+        "inventory_digest": report.inventory_digest,
+        "started_at": report.started_at,
+        "finished_at": report.finished_at,
+        "summary": summarize_echoes(report),
+        **_beside_a_sweep(report),
+    }
+    yield f'{_dump(head)[:-1]}, "results": ['
+    separator = "\n"
+    for line in report.echoes:
+        yield separator + _dump(line.row)
+        separator = ",\n"
+    yield "\n]}\n"
+
+
+def _beside_a_sweep(report: RunReport) -> Mapping[str, Any]:
+    added: dict[str, Any] = {}
+    if report.all_hosts:
+        added["hosts"] = [_host(line) for line in report.all_hosts]
+    if report.findings:
+        added["findings"] = [_finding(finding) for finding in report.findings]
+    if report.problems:
+        added["problems"] = [make_problem(problem) for problem in report.problems]
+    if report.notices or report.warnings:
+        added["notices"] = [*report.warnings, *report.notices]
+    return added
+
+
+def format_sweep_json(report: RunReport) -> str:
+    """The same as one string."""
+    return "".join(iter_sweep_json(report))
+
+
+def format_run_json(report: RunReport) -> str:
+    """A run of any verb as one document, `fleet.run/1`."""
+    return _dump(make_run(report)) + "\n"
+
+
+def make_run(report: RunReport) -> Mapping[str, Any]:
+    """A run as plain data."""
+    return {
+        "schema": RUN_SCHEMA,
+        "verb": report.verb,
+        "run_id": report.run_id,
+        "playbook": report.playbook or None,
+        "inventory_digest": report.inventory_digest,
+        "started_at": report.started_at,
+        "finished_at": report.finished_at,
+        "exit_status": report.exit_status,
+        "failure": report.failure or None,
+        "problems": [make_problem(problem) for problem in report.problems],
+        "plan": {
+            "counts": dict(report.plan_counts),
+            "changes": [{"hosts": list(diff.hosts), "lines": list(diff.lines)} for diff in report.diffs],
+        },
+        "host_summary": {"total": len(report.all_hosts), **report.host_counts},
+        "hosts": [_host(line) for line in report.all_hosts],
+        "findings": [_finding(finding) for finding in report.findings],
+        "by_hand": [_box(box) for box in report.by_hand],
+        "unconfirmed": list(report.unconfirmed),
+        "warnings": list(report.warnings),
+        "notices": list(report.notices),
+        "sweep": _sweep(report),
+    }
+
+
+def make_run_summary(report: RunReport) -> Mapping[str, Any]:
+    """What the history keeps of a run beside its rows: counts, problems, boxes."""
+    errors = sum(problem.severity is Severity.ERROR for problem in report.problems)
+    return {
+        "problems": {"errors": errors, "warnings": len(report.problems) - errors},
+        "problem_lines": [make_problem(problem) for problem in report.problems[:1000]],
+        "plan": dict(report.plan_counts),
+        "hosts": dict(report.host_counts),
+        "echoes": dict(report.echo_counts),
+        "findings": len(report.findings),
+        "by_hand": [box.box for box in report.by_hand],
+        "unconfirmed": len(report.unconfirmed),
+        "warnings": list(report.warnings),
+        "notices": list(report.notices),
+        "failure": report.failure,
+    }
+
+
+def make_problem(problem: Problem) -> Mapping[str, Any]:
+    """A problem as plain data."""
+    return {
+        "code": problem.code,
+        "severity": str(problem.severity),
+        "message": problem.message,
+        **_location(problem.location),
+        "also": [_location(place) for place in problem.also],
+        "subjects": list(problem.subjects),
+    }
+
+
+def _location(place: Location) -> Mapping[str, Any]:
+    return {"document": place.document, "line": place.line, "column": place.column, "pointer": place.pointer}
+
+
+def _host(line: HostLine) -> Mapping[str, Any]:
+    return {
+        "host": line.host,
+        "outcome": line.outcome,
+        "phase": line.phase,
+        "detail": line.detail,
+        "files": [
+            {"path": file.path, "before_digest": file.before_digest, "after_digest": file.after_digest}
+            for file in line.files
+        ],
+    }
+
+
+def _box(box: BoxLine) -> Mapping[str, Any]:
+    return {"box": box.box, "why": box.why, "changes": list(box.changes), "contact": box.contact}
+
+
+def _finding(finding: FindingLine) -> Mapping[str, Any]:
+    return {"host": finding.host, "path": finding.path, "code": finding.code, "message": finding.message}
+
+
+def _sweep(report: RunReport) -> Mapping[str, Any] | None:
+    if not report.echoes and not report.unreported:
+        return None
+    return {"summary": summarize_echoes(report), "results": [dict(line.row) for line in report.echoes]}
+
+
+def _dump(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+# JUnit ---------------------------------------------------------------------------------------------------
+
+
+def format_junit(report: RunReport) -> str:
+    """JUnit XML: a test case for each problem, host and association."""
+    suites = (
+        _suite("inventory", [_problem_case(problem, report.strict) for problem in report.problems]),
+        _suite("hosts", [_host_case(line) for line in report.all_hosts]),
+        _suite("audit", [_finding_case(finding) for finding in report.findings]),
+        _suite("sweep", [*(_echo_case(line) for line in report.echoes), *_missing_cases(report)]),
+        _suite("fleet", [_case("run", report.verb, failure=("failure", report.failure))] if report.failure else []),
+    )
+    body = "".join(suites)
+    counted = f'tests="{body.count("<testcase ")}" failures="{body.count("<failure ")}"'
+    head = f'<?xml version="1.0" encoding="UTF-8"?>\n<testsuites name={_attribute(report.verb)} {counted}>\n'
+    return f"{head}{body}</testsuites>\n"
+
+
+def _suite(name: str, cases: Sequence[str]) -> str:
+    if not cases:
+        return ""
+    failures = sum("<failure " in case for case in cases)
+    skipped = sum("<skipped " in case for case in cases)
+    counted = f'tests="{len(cases)}" failures="{failures}" errors="0" skipped="{skipped}"'
+    return f'<testsuite name="{name}" {counted}>\n{"".join(cases)}</testsuite>\n'
+
+
+def _case(
+    group: str,
+    name: str,
+    *,
+    elapsed_s: float | None = None,
+    failure: tuple[str, str] | None = None,
+    skipped: str | None = None,
+    said: str = "",
+) -> str:
+    time = "" if elapsed_s is None else f' time="{elapsed_s:.6f}"'
+    inner = ""
+    if failure:
+        inner = f"<failure type={_attribute(failure[0])} message={_attribute(failure[1])}>{_content(said)}</failure>"
+    elif skipped is not None:
+        inner = f"<skipped message={_attribute(skipped)}/>"
+    elif said:
+        inner = f"<system-out>{_content(said)}</system-out>"
+    return f"<testcase classname={_attribute(group)} name={_attribute(name)}{time}>{inner}</testcase>\n"
+
+
+def _problem_case(problem: Problem, strict: bool) -> str:
+    name = f"{problem.location}: {problem.code}"
+    if problem.severity is Severity.ERROR or strict:
+        said = "; ".join(f"and {place}" for place in problem.also)
+        return _case("inventory", name, failure=(problem.code, problem.message), said=said)
+    return _case("inventory", name, said=f"warning: {problem.message}")
+
+
+def _host_case(line: HostLine) -> str:
+    said = f"{line.phase}: {line.detail}" if line.phase else line.detail
+    if line.verdict is Verdict.GOOD:
+        return _case("hosts", line.host, said=line.outcome)
+    return _case("hosts", line.host, failure=(line.outcome, said or line.outcome))
+
+
+def _finding_case(finding: FindingLine) -> str:
+    return _case("audit", f"{finding.host}:{finding.path}", failure=(finding.code, finding.message))
+
+
+def _echo_case(line: EchoLine) -> str:
+    row = line.row
+    name = f"{row['ae_title']} {row['address']}:{row['port']} as {row['calling']} from {row['from']}"
+    group = f"site.{row['site'] or 'unknown'}"
+    said = "\n".join((row["detail"], *(f"warning: {warning}" for warning in row["warnings"]))).strip()
+    if not line.as_desired:
+        return _case(group, name, elapsed_s=row["elapsed_s"], failure=(line.outcome, row["detail"]), said=said)
+    if line.outcome.startswith("skipped"):
+        return _case(group, name, skipped=f"{line.outcome}: {row['detail']}")
+    accepted = "" if line.outcome == "answered" else f"{line.outcome} is accepted here. "
+    return _case(group, name, elapsed_s=row["elapsed_s"], said=accepted + said)
+
+
+def _missing_cases(report: RunReport) -> Iterable[str]:
+    failure = ("unknown", "asked, and nobody reported how it ended")
+    return (_case("sweep", f"unreported {number + 1}", failure=failure) for number in range(report.unreported))
+
+
+def _attribute(text: str) -> str:
+    return f'"{escape(safe_text(text))}"'
+
+
+def _content(text: str) -> str:
+    # XML 1.0 section 2.2 allows no control characters but tab and newline; `safe_text` leaves none at all.
+    return escape("\n".join(safe_text(line) for line in text.split("\n")))
+
+
+# CSV -----------------------------------------------------------------------------------------------------
+
+_COLUMNS: Final = (
+    *("ae_title", "site", "host", "virtual_service", "address", "port", "calling", "from", "outcome", "status"),
+    *("detail", "attempts", "certificate_days", "elapsed_s"),
+)
+_PEER_COLUMNS: Final = ("implementation_class_uid", "implementation_version", "max_pdu_bytes")
+
+
+def format_sweep_csv(report: RunReport) -> str:
+    """One line an association, guarded against what spreadsheets execute."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow((*_COLUMNS, "as_desired", "warnings", *_PEER_COLUMNS))
+    for line in report.echoes:
+        peer = line.row["peer"] or {}
+        cells = (*(line.row[column] for column in _COLUMNS), "yes" if line.as_desired else "no")
+        texts = (" | ".join(line.row["warnings"]), *(peer.get(column) for column in _PEER_COLUMNS))
+        writer.writerow([guard_cell(cell) for cell in (*cells, *texts)])
+    return out.getvalue()

@@ -55,6 +55,25 @@ def answer_well(sock: socket.socket) -> None:
         sock.sendall(reply)
 
 
+class Counter:
+    """A good peer that counts how many associations it holds at once, from accept to release."""
+
+    def __init__(self) -> None:
+        self.most_at_once = 0
+        self._active = 0
+        self._lock = threading.Lock()
+
+    def __call__(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._active += 1
+            self.most_at_once = max(self.most_at_once, self._active)
+        replies(ACCEPT, ANSWER)(sock)
+        read_pdu(sock)
+        with self._lock:
+            self._active -= 1
+        sock.sendall(RELEASED)
+
+
 def replies(*answers: bytes) -> Script:
     """Answer each PDU with the next of *answers*, then close."""
 
@@ -80,8 +99,6 @@ class Peer:
         self.address = address
         self.port: int = self._listener.getsockname()[1]
         self.connections = 0
-        self.most_at_once = 0
-        self._active = 0
         self._lock = threading.Lock()
         self._sockets: list[socket.socket] = []
         threading.Thread(target=self._listen, daemon=True).start()
@@ -95,16 +112,12 @@ class Peer:
             sock.settimeout(10.0)
             with self._lock:
                 self.connections += 1
-                self._active += 1
-                self.most_at_once = max(self.most_at_once, self._active)
                 self._sockets.append(sock)
             threading.Thread(target=self._run, args=(sock,), daemon=True).start()
 
     def _run(self, sock: socket.socket) -> None:
         with contextlib.suppress(OSError, Stop), sock:
             self._script(sock)
-        with self._lock:
-            self._active -= 1
 
     def close(self) -> None:
         """Close the listener and every connection, so that scripts that wait come to an end."""

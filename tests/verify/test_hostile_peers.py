@@ -35,6 +35,11 @@ def _silent(sock: socket.socket) -> None:
     sock.recv(4096)
 
 
+def _three_bytes(sock: socket.socket) -> None:
+    sock.sendall(b"\x02\0\0")
+    _silent(sock)
+
+
 def _dribble(sock: socket.socket) -> None:
     for byte in ACCEPT:
         sock.sendall(bytes([byte]))
@@ -140,7 +145,7 @@ BEHAVIOURS: dict[str, tuple[Script, Outcome, str]] = {
     "a byte now and then": (_dribble, Outcome.ASSOCIATION_TIMEOUT, "bytes came"),
     "a byte now and then as echo": (_dribble_after_accept, Outcome.ECHO_TIMEOUT, "C-ECHO was not answered"),
     "three bytes then silence": (
-        lambda sock: (sock.sendall(b"\x02\0\0"), _silent(sock))[1],
+        _three_bytes,
         Outcome.ASSOCIATION_TIMEOUT,
         "3 bytes came",
     ),

@@ -10,16 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from fleet.errors import FleetError, UsageError
+from fleet.errors import UsageError
 from fleet.events import ItemFinished, StageStarted
 from fleet.inventory.model import Entity, Host
-from fleet.push.transport import ByteStream, Connector
-from fleet.verify.sweep import Surroundings, SweepSettings, sweep
-from fleet.verify.tunnel import run_dialogue_over
+from fleet.push.transport import Connector
+from fleet.verify.settings import Surroundings, SweepSettings
+from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading
 from fleet.workflow.targets import entity_targets, make_flow_questions, make_questions
+from fleet.workflow.tunnel import ask_through
 
 CONTROLLER = "controller"
 HOSTS = "hosts"
@@ -88,22 +89,10 @@ def _ask_through(
         host = reading.inventory.hosts.get(name)
         if host is None or connector is None:
             return [_unknown(target, f"{name} cannot be asked from: it is no host that fleet logs in to") for target in by_host[name]]
-        return _ask_from(host, by_host[name], connector, context)
+        return ask_through(host, by_host[name], connector, context.connect_deadline_s)
 
     with ThreadPoolExecutor(max_workers=min(context.forks, len(by_host))) as pool:
         return [result for results in pool.map(ask_host, by_host) for result in results]
-
-
-def _ask_from(host: Host, targets: Sequence[EchoTarget], connector: Connector, context: Context) -> list[EchoResult]:
-    try:
-        transport = connector.open_(host, deadline_s=context.connect_deadline_s)
-    except FleetError as error:
-        return [_unknown(target, f"{host.name} could not be logged in to, so nobody asked: {error}") for target in targets]
-
-    def open_channel(target: EchoTarget) -> ByteStream:
-        return transport.open_channel(target.address, target.port, deadline_s=target.timeouts.connect_s)
-
-    return [run_dialogue_over(open_channel, target) for target in targets]
 
 
 def _unknown(target: EchoTarget, detail: str) -> EchoResult:

@@ -86,7 +86,7 @@ class EntityLoader:
             tls=tls,
             run=_run(merged, value, origin),
             verify=self._verify(draft),
-            shared_title=self._shared_title(draft) if "shared_title" in value else None,
+            shared_title=_shared_title(value["shared_title"]) if "shared_title" in value else None,
             origin=origin,
         )
 
@@ -95,10 +95,10 @@ class EntityLoader:
         merged = draft.merged.get("verify")
         if "verify" in draft.value:
             layers = (*self._layers.below_entity(draft.kind, draft.site), draft.layer())
-            return make_verify_settings(merged, layers, self._typed)
+            return make_verify_settings(merged, layers)
         key = (draft.kind, draft.site)
         if key not in self._inherited:
-            self._inherited[key] = make_verify_settings(merged, self._layers.below_entity(*key), self._typed)
+            self._inherited[key] = make_verify_settings(merged, self._layers.below_entity(*key))
         return self._inherited[key]
 
     def _instances(self, draft: _Draft, port: int | None) -> tuple[m.Instance, ...]:
@@ -120,7 +120,7 @@ class EntityLoader:
                     port=own_port,
                     address=item.get("address") or (host.address if host else ""),
                     vars=merged.get("vars", m.EMPTY),
-                    verify=make_verify_settings(merged.get("verify"), layers, self._typed),
+                    verify=make_verify_settings(merged.get("verify"), layers),
                     origin=at,
                 )
             )
@@ -146,10 +146,9 @@ class EntityLoader:
             self._typed.error("not-built-yet", text, find_speaker(layers, ("tls", "present")))
         return m.Tls(value.get("port"), verify.get("ca"), verify.get("name"), value.get("present"))
 
-    def _shared_title(self, draft: _Draft) -> m.SharedTitle:
-        value = draft.value["shared_title"]
-        self._typed.check_date(value["until"], draft.origin, "shared_title", "until")
-        return m.SharedTitle(value["reason"], value["until"], value.get("move_destination", False))
+
+def _shared_title(value: Mapping[str, Any]) -> m.SharedTitle:
+    return m.SharedTitle(value["reason"], value["until"], value.get("move_destination", False))
 
 
 def _port(value: Mapping[str, Any], tls: m.Tls | None, merged: Mapping[str, Any]) -> int | None:

@@ -20,10 +20,9 @@ from fleet.inventory.attachments import Attachments
 from fleet.inventory.entities import EntityLoader
 from fleet.inventory.layers import Layers
 from fleet.inventory.machines import load_hosts
-from fleet.inventory.naming import check_pattern
 from fleet.inventory.services import load_virtual_services
 from fleet.inventory.sites import Sites, load_fleet
-from fleet.inventory.typed import Broken, Typed, below
+from fleet.inventory.typed import Broken, Typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +71,12 @@ def _assemble(typed: Typed, fleet: tuple[Mapping[str, Any], m.Origin], parts: _P
         virtual_services=services,
         certificates=certificates,
         files=files,
-        waivers=_waivers(typed),
+        waivers=tuple(
+            m.Waiver(value["code"], value["where"], value["reason"], value["until"], origin)
+            for value, origin in typed.all_listed("waivers")
+        ),
         retired_titles=_retired_titles(typed),
-        naming=_naming(typed, *fleet),
+        naming=_naming(fleet[0]),
         controllers=tuple(fleet[0].get("controllers", ())),
         left_out=frozenset(typed.left_out),
         incomplete=typed.incomplete,
@@ -96,14 +98,6 @@ def _groups(typed: Typed) -> tuple[dict[str, str], dict[str, m.Origin]]:
     return {name: value for name, (value, _) in found.items()}, {name: at for name, (_, at) in found.items()}
 
 
-def _waivers(typed: Typed) -> tuple[m.Waiver, ...]:
-    found = []
-    for value, origin in typed.all_listed("waivers"):
-        typed.check_date(value["until"], origin, "until")
-        found.append(m.Waiver(value["code"], value["where"], value["reason"], value["until"], origin))
-    return tuple(found)
-
-
 def _retired_titles(typed: Typed) -> tuple[m.RetiredTitle, ...]:
     found = []
     for value, origin in typed.all_listed("retired_titles"):
@@ -112,16 +106,6 @@ def _retired_titles(typed: Typed) -> tuple[m.RetiredTitle, ...]:
     return tuple(found)
 
 
-def _naming(typed: Typed, fleet: Mapping[str, Any], origin: m.Origin) -> m.Naming | None:
-    value = fleet.get("naming")
-    if not value or "pattern" not in value:
-        return None
-    codes = value.get("codes", {})
-    reason = check_pattern(value["pattern"])
-    if reason is not None:
-        typed.error("naming-pattern", reason, below(origin, "naming"), "pattern")
-    for kind, code in codes.items():
-        reason = check_pattern(code, code=True)
-        if reason is not None:
-            typed.error("naming-pattern", reason, below(origin, "naming"), "codes", kind)
-    return m.Naming(value["pattern"], codes)
+def _naming(fleet: Mapping[str, Any]) -> m.Naming | None:
+    value = fleet.get("naming", m.EMPTY)
+    return m.Naming(value["pattern"], value.get("codes", m.EMPTY)) if "pattern" in value else None

@@ -1,0 +1,157 @@
+"""DICOM over TLS on loopback: each way to fail has a detail of its own."""
+
+import socket
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+
+from fleet.verify.settings import Surroundings, SweepSettings
+from fleet.verify.sweep import sweep
+from fleet.verify.tls import LocalTlsError, make_context
+from fleet.verify.values import EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
+from tests.verify.certificates import Authority, make_authority, make_certificate
+from tests.verify.peers import Script, answer_well, replies, serving
+
+QUICK = Timeouts(connect_s=1, acse_s=1, dimse_s=1, total_s=3)
+
+
+@dataclass(frozen=True)
+class Pki:
+    ours: Authority
+    other: Authority
+    folder: Path
+
+    def server(self, names: list[str], days: float = 90, authority: Authority | None = None) -> ssl.SSLContext:
+        certificate, key = make_certificate(authority or self.ours, names, days)
+        path = self.folder / f"{abs(hash((names[0], days, authority is None)))}.pem"
+        path.write_text(certificate + key)
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        return context
+
+    def client(self) -> tuple[str, str]:
+        return make_certificate(self.ours, ["client.example"], 90)
+
+
+@pytest.fixture(scope="module")
+def pki(tmp_path_factory: pytest.TempPathFactory) -> Pki:
+    return Pki(make_authority("Ours"), make_authority("Other"), tmp_path_factory.mktemp("pki"))
+
+
+def over_tls(context: ssl.SSLContext) -> Script:
+    def script(sock: socket.socket) -> None:
+        with context.wrap_socket(sock, server_side=True) as wrapped:
+            answer_well(wrapped)
+
+    return script
+
+
+def ask(script: Script, tls: TlsSettings | None, **settings: Callable[[], float]) -> EchoResult:
+    with serving(script) as peer:
+        target = EchoTarget("TITLE", "127.0.0.1", peer.port, "FLEET_SCU", timeouts=QUICK, tls=tls)
+        (result,) = sweep([target], SweepSettings(), surroundings=Surroundings(**settings))  # type: ignore[arg-type]
+        return result
+
+
+def test_a_verified_peer_answers_with_certificate_days_and_a_tls_phase(pki: Pki) -> None:
+    result = ask(over_tls(pki.server(["127.0.0.1"])), TlsSettings(ca_pem=pki.ours.pem))
+    assert (result.outcome, result.detail, result.warnings) == (Outcome.ANSWERED, "", ())
+    assert result.certificate_days == 89
+    assert result.phases.tls_s is not None
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_both_versions_of_the_profile_are_spoken(pki: Pki, version: ssl.TLSVersion) -> None:
+    context = pki.server(["127.0.0.1"])
+    context.minimum_version = context.maximum_version = version
+    assert ask(over_tls(context), TlsSettings(ca_pem=pki.ours.pem)).outcome is Outcome.ANSWERED
+
+
+def test_a_certificate_near_its_end_is_warned_of(pki: Pki) -> None:
+    result = ask(over_tls(pki.server(["127.0.0.1"], days=5.5)), TlsSettings(ca_pem=pki.ours.pem))
+    assert result.outcome is Outcome.ANSWERED
+    assert result.warnings == ("the peer's certificate expires in 5 days",)
+
+
+def test_an_expired_certificate_is_called_expired(pki: Pki) -> None:
+    result = ask(over_tls(pki.server(["127.0.0.1"], days=-3)), TlsSettings(ca_pem=pki.ours.pem))
+    assert result.outcome is Outcome.TLS_FAILED
+    assert "has expired" in result.detail
+
+
+def test_a_certificate_for_another_name_is_called_that(pki: Pki) -> None:
+    settings = TlsSettings(ca_pem=pki.ours.pem, server_name="pacs.example")
+    context = pki.server(["other.example"])
+    result = ask(over_tls(context), settings)
+    assert result.outcome is Outcome.TLS_FAILED
+    assert "another name than pacs.example" in result.detail
+    result = ask(over_tls(context), TlsSettings(ca_pem=pki.ours.pem))
+    assert "another address than 127.0.0.1" in result.detail
+    assert ask(over_tls(context), replace(settings, server_name="other.example")).outcome is Outcome.ANSWERED
+    assert ask(over_tls(context), replace(settings, check_name=False)).outcome is Outcome.ANSWERED
+
+
+def test_an_authority_that_we_do_not_trust_is_called_that(pki: Pki) -> None:
+    context = pki.server(["127.0.0.1"], authority=pki.other)
+    result = ask(over_tls(context), TlsSettings(ca_pem=pki.ours.pem))
+    assert result.outcome is Outcome.TLS_FAILED
+    assert "authority that we do not trust" in result.detail
+    ignoring = TlsSettings(ca_pem=pki.ours.pem, require_certificate=False)
+    assert ask(over_tls(context), ignoring).outcome is Outcome.ANSWERED
+
+
+def test_a_peer_that_wants_a_certificate_of_ours_gets_it_or_is_named(pki: Pki) -> None:
+    context = pki.server(["127.0.0.1"])
+    context.load_verify_locations(cadata=pki.ours.pem)
+    context.verify_mode = ssl.CERT_REQUIRED
+    result = ask(over_tls(context), TlsSettings(ca_pem=pki.ours.pem))
+    assert result.outcome is Outcome.TLS_FAILED
+    assert "certificate of ours" in result.detail
+    certificate, key = pki.client()
+    with_ours = TlsSettings(ca_pem=pki.ours.pem, cert_pem=certificate, key_pem=key)
+    assert ask(over_tls(context), with_ours).outcome is Outcome.ANSWERED
+
+
+def _plain_abort(sock: socket.socket) -> None:
+    sock.recv(4096)
+    sock.sendall(bytes.fromhex("07000000000400000201"))
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        (_plain_abort, "plain DICOM"),
+        (lambda sock: sock.recv(4096), "seems not to speak TLS"),
+        (lambda sock: sock.sendall(b"SSH-2.0-OpenSSH_9.2p1\r\n"), "an SSH server"),
+        (lambda sock: (sock.recv(4096), sock.recv(4096)), "not over within 1 s"),
+    ],
+)
+def test_a_plain_peer_is_named_when_we_speak_tls(pki: Pki, script: Script, words: str) -> None:
+    result = ask(script, TlsSettings(ca_pem=pki.ours.pem))
+    assert result.outcome is Outcome.TLS_FAILED
+    assert words in result.detail
+
+
+def test_a_tls_peer_is_named_when_we_speak_plain(pki: Pki) -> None:
+    result = ask(over_tls(pki.server(["127.0.0.1"])), None)
+    assert result.outcome in (Outcome.TLS_FAILED, Outcome.CONNECTION_LOST)
+    result = ask(replies(b"\x15\x03\x01\0\x02\x02\x46"), None)
+    assert (result.outcome, "want TLS" in result.detail) == (Outcome.TLS_FAILED, True)
+
+
+def test_our_own_missing_files_are_our_own_fault(pki: Pki) -> None:
+    result = ask(answer_well, TlsSettings(ca_file="/nonexistent/ca.pem"))
+    assert result.outcome is Outcome.LOCAL_ERROR
+    assert "our own TLS files" in result.detail
+    with pytest.raises(LocalTlsError):
+        make_context(TlsSettings(ca_pem="not a certificate"))
+
+
+def test_a_key_never_shows_in_a_repr(pki: Pki) -> None:  # T39
+    _, key = pki.client()
+    settings = TlsSettings(key_pem=key, key_password="secret-word")
+    assert "PRIVATE" not in repr(settings)
+    assert "secret-word" not in repr(settings)

@@ -1,0 +1,48 @@
+"""One host's files, services and needs, collected from the parts that know them, sorted at the end."""
+
+from dataclasses import dataclass, field
+
+from fleet.errors import Problem
+from fleet.render.artifacts import FolderNeed, Needs, RenderedFile, RenderedHost, RenderedService
+
+
+@dataclass(slots=True)
+class Collection:
+    """What the parts have said of one host so far."""
+
+    host: str
+    files: dict[str, RenderedFile] = field(default_factory=dict)
+    services: dict[str, RenderedService] = field(default_factory=dict)
+    programs: set[str] = field(default_factory=set)
+    users: set[str] = field(default_factory=set)
+    folders: dict[str, FolderNeed] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+
+    def add_file(self, file: RenderedFile) -> bool:
+        """Take a file; False where its path is taken by another content."""
+        known = self.files.get(file.path)
+        if known is not None and known != file:
+            return False
+        self.files[file.path] = file
+        return True
+
+    def add_service(self, service: RenderedService) -> None:
+        """Take a unit that should be enabled and running."""
+        self.services[service.unit] = service
+
+    def add_folder(self, path: str, owner: str, mode: int = 0o750) -> None:
+        """Need a folder; who says so first decides whose it is."""
+        self.folders.setdefault(path, FolderNeed(path, owner, mode))
+
+    def freeze(self) -> RenderedHost:
+        """Everything, sorted."""
+        return RenderedHost(
+            self.host,
+            tuple(self.files[path] for path in sorted(self.files)),
+            tuple(self.services[unit] for unit in sorted(self.services)),
+            Needs(
+                tuple(sorted(self.programs)),
+                tuple(sorted(self.users)),
+                tuple(self.folders[path] for path in sorted(self.folders)),
+            ),
+        )

@@ -1,0 +1,70 @@
+"""What each host should hold: the one door of this room. Pure: nothing is asked, nothing is written.
+
+A host that cannot be rendered whole is left out and its reasons are returned as problems: half of its files
+would be worse than none.
+"""
+
+from collections.abc import Collection as Some
+from collections.abc import Iterator
+from pathlib import Path
+
+from fleet.errors import FleetError, Problem, Severity, TemplateError, UnfitValue
+from fleet.inventory.model import Host, Inventory
+from fleet.inventory.peers import Peers
+from fleet.render.artifacts import RenderedHost
+from fleet.render.balance import render_balance
+from fleet.render.collect import Collection
+from fleet.render.engine import Templates
+from fleet.render.engines import render_engines
+from fleet.render.session import Session
+from fleet.render.team import render_team_files
+from fleet.targets import refusal
+
+TEMPLATE_CODE = "template-failed"
+
+Rendered = tuple[dict[str, RenderedHost], tuple[Problem, ...]]
+
+
+def render_fleet(
+    inventory: Inventory, peers: Peers, *, template_folder: Path | None = None, only: Some[str] | None = None
+) -> Rendered:
+    """Every host (or those named in `only`) by name, and why some are not among them."""
+    rendered: dict[str, RenderedHost] = {}
+    problems: list[Problem] = []
+    for name, result, found in iterate_hosts(inventory, peers, template_folder=template_folder, only=only):
+        problems += found
+        if result is not None:
+            rendered[name] = result
+    return rendered, tuple(dict.fromkeys(problems))
+
+
+def iterate_hosts(
+    inventory: Inventory, peers: Peers, *, template_folder: Path | None = None, only: Some[str] | None = None
+) -> Iterator[tuple[str, RenderedHost | None, tuple[Problem, ...]]]:
+    """One host after the other, in the order of the files; each one's problems beside it."""
+    session = Session(inventory, peers, Templates(template_folder))
+    for host in inventory.hosts.values():
+        if only is None or host.name in only:
+            result, problems = render_host(session, host)
+            yield host.name, result, problems
+
+
+def render_host(session: Session, host: Host) -> tuple[RenderedHost | None, tuple[Problem, ...]]:
+    """One host; None where it could not be rendered whole. A retired one holds nothing."""
+    if host.retired:
+        return RenderedHost(host.name), ()
+    collection = Collection(host.name)
+    for part in (render_engines, render_balance, render_team_files):
+        try:
+            part(session, host, collection)
+        except (UnfitValue, TemplateError) as error:
+            collection.problems.append(_problem_of(error, host))
+    if collection.problems:
+        return None, tuple(collection.problems)
+    return collection.freeze(), ()
+
+
+def _problem_of(error: FleetError, host: Host) -> Problem:
+    code = TEMPLATE_CODE if isinstance(error, TemplateError) else refusal.CODE
+    message = f"host {host.name} is not rendered: {error}"
+    return Problem(code, Severity.ERROR, message, host.location, (), (host.name,))

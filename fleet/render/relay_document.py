@@ -1,0 +1,179 @@
+"""A relay's file as a document: everything that its texts name, resolved for this relay and this host."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+from fleet.errors import UnfitValue
+from fleet.inventory.model import Entity, Instance, Inventory, Relay, Route, RouteDestination, Schedule
+from fleet.inventory.peers import Peer, titles_for
+from fleet.inventory.settings import parse_duration
+from fleet.render.session import Session
+from fleet.targets import relay as target
+
+SCHEMA: Final = "fleet.relay/1"
+TRUST_FOLDER: Final = "/etc/fleet/tls"
+_DEFAULT_MAX_PDU: Final = 131072
+_DEFAULT_MAX_ASSOCIATIONS: Final = 64
+_DEFAULT_DRAIN_S: Final = 30.0
+_DEFAULT_WAIT_S: Final = 60.0
+
+Document = dict[str, Any]
+
+
+def make_document(session: Session, entity: Entity, instance: Instance, spool: str) -> Document:
+    """Everything that the relay has to know."""
+    settings = entity.run.settings if entity.run else {}
+    texts = target.select_relays(session.relay_texts, entity)
+    resolver = _Resolver(session, entity, instance)
+    drain = settings.get("drain_timeout")
+    routes = [resolver.route(text, route) for text in texts for route in text.routes]
+    return {
+        "schema": SCHEMA,
+        "ae_title": entity.ae_title,
+        "further_titles": sorted(also.ae_title for also in entity.also if also.listens),
+        "listen": {"address": instance.address, "port": instance.port},
+        "spool": spool,
+        "max_pdu_bytes": settings.get("max_pdu", _DEFAULT_MAX_PDU),
+        "max_associations": settings.get("max_associations", _DEFAULT_MAX_ASSOCIATIONS),
+        "drain_timeout_s": parse_duration(drain) if drain else _DEFAULT_DRAIN_S,
+        "callers": [_caller(peer) for peer in session.peers.callers_of(entity)],
+        "match": texts[0].match if texts else "all",
+        "routes": routes,
+        "destinations": dict(sorted(resolver.destinations.items())),
+    }
+
+
+def trusted_files(inventory: Inventory, document: Document) -> Iterator[tuple[str, str]]:
+    """The CA files that a document's destinations are verified with."""
+    for destination in document["destinations"].values():
+        tls = destination["tls"]
+        if tls is None or tls["ca_file"] is None:
+            continue
+        name = tls["ca_file"].removeprefix(f"{TRUST_FOLDER}/").removesuffix(".pem")
+        certificate = inventory.certificates.get(name)
+        if certificate is None or not certificate.ca_pem:
+            raise UnfitValue(
+                f"the certificate {name!r} has no ca_file, so {destination['ae_title']} cannot be verified"
+            )
+        text = certificate.ca_pem.replace("\r\n", "\n")
+        yield tls["ca_file"], text if text.endswith("\n") else text + "\n"
+
+
+def _caller(peer: Peer) -> Document:
+    return {
+        "ae_title": peer.ae_title,
+        "addresses": sorted(set(peer.sources)),
+        "services": sorted(peer.services),
+        "role": peer.role,
+    }
+
+
+class _Resolver:
+    """Names of a relay's texts made into what they stand for, remembering the destinations met."""
+
+    def __init__(self, session: Session, entity: Entity, instance: Instance) -> None:
+        self._session, self._entity, self._vars = session, entity, instance.vars
+        self._called = {peer.ae_title: peer for peer in session.peers.called_by(entity)}
+        self.destinations: dict[str, Document] = {}
+
+    def route(self, text: Relay, route: Route) -> Document:
+        return {
+            "name": route.name,
+            "when": self._when(text, route.when),
+            "otherwise": route.otherwise,
+            "require": _require(route.require),
+            "deidentify": _deidentify(route.deidentify),
+            "edit": [self._edit(edit) for edit in route.edit],
+            "primary": [self._destination(text, each) for each in route.primary],
+            "optional": [self._destination(text, each) for each in route.optional],
+        }
+
+    def _when(self, text: Relay, when: Mapping[str, Any]) -> Document:
+        found: Document = {
+            key: _patterns(when[key]) for key in ("calling", "called", "modality", "sop_class") if key in when
+        }
+        for key in ("elements", "study_has"):
+            if key in when:
+                found[key] = {keyword: _patterns(value) for keyword, value in sorted(when[key].items())}
+        if "study_has" in when:
+            wait = when.get("wait_for_study")
+            found["wait_for_study_s"] = parse_duration(wait) if wait else _DEFAULT_WAIT_S
+        if "during" in when:
+            found["during"] = self._schedule(text, when["during"])
+        return found
+
+    def _schedule(self, text: Relay, during: str) -> Document:
+        known = self._session.inventory.schedules.get(during)
+        return _inline(known or Schedule(during, text.timezone, (during,)))
+
+    def _edit(self, edit: Mapping[str, Any]) -> Document:
+        if "set" in edit:
+            return {"set": edit["set"], "value": target.make_parts(str(edit["value"]), self._vars)}
+        return dict(edit)
+
+    def _destination(self, text: Relay, destination: RouteDestination) -> Document:
+        title = self._resolve(target.fill(destination.ae_title, self._vars))
+        return {
+            "ae_title": title,
+            "during": self._schedule(text, destination.during) if destination.during else None,
+            "backup_after_s": destination.backup_after_s,
+        }
+
+    def _resolve(self, name: str) -> str:
+        """The title that a name stands for in a storage association; its place is remembered."""
+        inventory, peers = self._session.inventory, self._session.peers
+        entity = inventory.find_entity(name)
+        if entity is None:
+            raise UnfitValue(f"{self._entity.ae_title} is to send to {name!r}, which is no entity of this inventory")
+        title = name if name in entity.titles else titles_for(entity, "storage")[0]
+        places = peers.destinations_of(entity, self._entity.site)
+        if not places:
+            raise UnfitValue(f"{self._entity.ae_title} is to send to {title}, which listens at no known address")
+        peer = self._called.get(title)
+        port = peer.port if peer is not None and peer.port is not None and len(places) == 1 else None
+        self.destinations[title] = {
+            "ae_title": title,
+            "calling": titles_for(self._entity, "storage")[0],
+            "addresses": [{"address": address, "port": port or each} for address, each in places],
+            "external": inventory.is_external(entity.site),
+            "tls": _tls(entity),
+            "timeouts_s": {
+                "connect": entity.verify.timeouts.connect_s,
+                "acse": entity.verify.timeouts.acse_s,
+            },
+            "max_associations": entity.verify.max_associations_per_host,
+        }
+        return title
+
+
+def _tls(entity: Entity) -> Document | None:
+    """How its certificate is verified; without a CA of its own, by those of the relay's host."""
+    if entity.tls is None:
+        return None
+    ca_file = f"{TRUST_FOLDER}/{entity.tls.verify_ca}.pem" if entity.tls.verify_ca else None
+    return {"ca_file": ca_file, "server_name": entity.tls.verify_name or entity.address}
+
+
+def _inline(schedule: Schedule) -> Document:
+    holidays = {"as": schedule.holidays_as, "dates": sorted(schedule.holiday_dates)} if schedule.holidays_as else None
+    return {"timezone": schedule.timezone, "open": list(schedule.open), "holidays": holidays}
+
+
+def _patterns(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _require(require: Any) -> Document:
+    if isinstance(require, Mapping):
+        return {keyword: {"matches": rule.get("matches")} for keyword, rule in sorted(require.items())}
+    return {keyword: {"matches": None} for keyword in sorted(require)}
+
+
+def _deidentify(value: Mapping[str, Any] | None) -> Document | None:
+    if value is None:
+        return None
+    return {
+        "profile": value["profile"],
+        "options": sorted(value.get("options", ())),
+        "pseudonyms": sorted(value.get("pseudonyms", ())),
+    }

@@ -1,0 +1,129 @@
+"""Every product of an inventory asked what it cannot carry: only what is served, balanced or relayed is looked at."""
+
+from collections.abc import Iterator
+
+from fleet.errors import EmptySelection, Location, Problem
+from fleet.inventory.model import Entity, Inventory, Relay
+from fleet.inventory.peers import Peers
+from fleet.targets import dcmqrscp, haproxy, health_check, keepalived, relay, storescp, wlmscpfs
+from fleet.targets.refusal import cannot_carry, cannot_do
+
+RESERVED_FOLDERS = ("/etc/fleet", "/var/lib/fleet")
+
+
+def check_targets(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
+    """Everything that a product of this inventory cannot carry, each thing once."""
+    seen: set[tuple[Location, str]] = set()
+    for problem in _check_all(inventory, peers):
+        key = (problem.location, problem.message)
+        if key not in seen:
+            seen.add(key)
+            yield problem
+
+
+def _check_all(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
+    texts = select_texts(inventory, peers)
+    for entity in inventory.entities:
+        if entity.run is not None and entity.instances:
+            yield from _check_engine(entity, inventory, peers, texts)
+    for service in inventory.virtual_services:
+        served = inventory.find_entity(service.entity)
+        if served is None:
+            continue
+        yield from keepalived.check_service(service, served)
+        yield from haproxy.check_service(service, served, inventory)
+        if service.script is not None and service.via != "external":
+            reason = "fleet puts its own check on the members; a script is for `via: external`"
+            yield cannot_carry(
+                health_check.TARGET, f"script of {service.name}", reason, service.at("script"), subjects=(service.name,)
+            )
+    yield from _check_files(inventory, peers)
+
+
+def select_texts(inventory: Inventory, peers: Peers) -> tuple[tuple[Relay, frozenset[str]], ...]:
+    """Each relay text with the names of the entities that it selects."""
+    found = []
+    for text in inventory.relays:
+        try:
+            names = frozenset(entity.name for entity in peers.selectors.entities(text.entity))
+        except EmptySelection:
+            continue  # a rule's business
+        found.append((text, names))
+    return tuple(found)
+
+
+def _check_engine(
+    entity: Entity, inventory: Inventory, peers: Peers, texts: tuple[tuple[Relay, frozenset[str]], ...]
+) -> Iterator[Problem]:
+    match entity.engine:
+        case "dcmqrscp":
+            yield from dcmqrscp.check_entity(entity, peers.callers_of(entity))
+            yield from _check_archive_limits(entity, peers)
+        case "storescp":
+            yield from storescp.check_entity(entity)
+        case "wlmscpfs":
+            yield from wlmscpfs.check_entity(entity)
+        case "relay":
+            yield from relay.check_entity(entity, relay.select_relays(texts, entity), inventory)
+    if entity.engine in {"dcmqrscp", "storescp", "wlmscpfs"} and entity.tls is not None:
+        reason = (
+            "fleet starts it without TLS (dcmqrscp has none before 3.7.0), and an entity with tls is never asked plain"
+        )
+        yield cannot_carry(
+            entity.engine, f"tls of {entity.ae_title}", reason, entity.at("tls"), subjects=(entity.ae_title,)
+        )
+
+
+def _check_archive_limits(entity: Entity, peers: Peers) -> Iterator[Problem]:
+    """What dcmqrscp does whatever the flows say: it admits a caller to everything, and deletes at its quota."""
+    assert entity.run is not None  # noqa: S101 - the caller looked
+    more = {"storage", "query-retrieve"} & set(entity.provides)
+    limited = [
+        peer.ae_title for peer in peers.entity_callers(entity) if not more <= {*peer.services, *_implied(peer.services)}
+    ]
+    if limited:
+        names = ", ".join(limited[:3]) + (f" and {len(limited) - 3} more" if len(limited) > 3 else "")
+        what = (
+            f"cannot limit a caller to one service: in {entity.ae_title} {names} may do all of "
+            f"{', '.join(sorted(more))}"
+        )
+        yield cannot_do(dcmqrscp.TARGET, what, entity.run.location, subjects=(entity.ae_title,))
+    for resolved in peers.flows:
+        if "storage" not in resolved.flow.services or entity not in resolved.destinations:
+            continue
+        for source in resolved.sources_for(entity):
+            if all(other is entity for other in resolved.destinations_for(source)):
+                what = (
+                    f"deletes the oldest study of {entity.ae_title} beyond its quota, and this flow gives the images "
+                    f"of {source.ae_title} no other destination: what is deleted is lost unless it was stored elsewhere"
+                )
+                yield cannot_do(dcmqrscp.TARGET, what, resolved.flow.location, subjects=(entity.ae_title,))
+                break
+
+
+def _implied(services: tuple[str, ...]) -> tuple[str, ...]:
+    return ("storage",) if "query-retrieve" in services else ()
+
+
+def _check_files(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
+    """A team's files: none where fleet keeps its own, and no two at one path of one host."""
+    taken: dict[tuple[str, str], Location] = {}
+    for file in inventory.files:
+        if any(file.path == folder or file.path.startswith(folder + "/") for folder in RESERVED_FOLDERS):
+            reason = "fleet keeps its own files there; choose another folder"
+            yield cannot_carry("files", f"the path {file.path}", reason, file.at("path"), subjects=(file.path,))
+        try:
+            hosts = peers.selectors.hosts(file.where)
+        except EmptySelection:
+            continue  # a rule's business
+        for host in hosts:
+            first = taken.setdefault((host.name, file.path), file.location)
+            if first is not file.location and first != file.location:
+                yield cannot_carry(
+                    "files",
+                    f"a second file at {file.path} of {host.name}",
+                    "one of them would be lost",
+                    file.location,
+                    also=(first,),
+                    subjects=(file.path,),
+                )

@@ -1,0 +1,155 @@
+"""The relay's file: JSON, everything in it resolved, checked by the relay itself against `relay.schema.json`.
+
+A text of the inventory serves every relay: `{{ var }}` is filled from the relay's variables here, once, and what
+comes out is never read again as a template. `{Keyword}` becomes a part of its own, so that a value which holds
+braces cannot turn into one.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from fleet.errors import Problem
+from fleet.inventory.model import Entity, Inventory, Relay, Route
+from fleet.targets.refusal import cannot_carry, unfit
+from fleet.targets.text import explain_control
+
+TARGET = "relay"
+PROGRAM = "/usr/local/bin/fleet"
+USER = "fleet-relay"
+_VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,62})\s*\}\}")
+_BROKEN = re.compile(r"\{\{|\}\}|\{%|\{#")
+_KEYWORD = re.compile(r"\{([A-Z][A-Za-z0-9]{0,63})\}")
+
+
+def find_variables(text: str) -> tuple[str, ...]:
+    """The variables that a text names."""
+    return tuple(dict.fromkeys(_VARIABLE.findall(text)))
+
+
+def explain_text(text: str, variables: Mapping[str, Any]) -> str | None:
+    """Why a text with `{{ var }}` cannot be filled; None where it can."""
+    rest = _VARIABLE.sub("", text)
+    if _BROKEN.search(rest):
+        return "only `{{ name }}` is filled, without filters or expressions"
+    for name in find_variables(text):
+        if name not in variables:
+            return f"the variable {name!r} is not defined for it (vars of fleet, site, host or entity)"
+        if not isinstance(variables[name], str | int) or isinstance(variables[name], bool):
+            return f"the variable {name!r} is no text"
+    return None
+
+
+def fill(text: str, variables: Mapping[str, Any]) -> str:
+    """A text with its variables filled; raises `UnfitValue`."""
+    reason = explain_text(text, variables)
+    if reason:
+        raise unfit(TARGET, f"the value {text!r}", reason)
+    return _VARIABLE.sub(lambda found: str(variables[found[1]]), text)
+
+
+def make_parts(text: str, variables: Mapping[str, Any]) -> list[dict[str, str]]:
+    """An edit's value as parts: `{"text": …}` and `{"element": KEYWORD}`; variables are filled into texts only."""
+    reason = explain_text(text, variables)
+    if reason:
+        raise unfit(TARGET, f"the value {text!r}", reason)
+    parts: list[dict[str, str]] = []
+
+    def add(piece: str) -> None:
+        if piece and parts and "text" in parts[-1]:
+            parts[-1]["text"] += piece
+        elif piece:
+            parts.append({"text": piece})
+
+    position = 0
+    for found in re.finditer(f"{_VARIABLE.pattern}|{_KEYWORD.pattern}", text):
+        add(text[position : found.start()])
+        position = found.end()
+        if found[1]:
+            add(str(variables[found[1]]))
+        else:
+            parts.append({"element": found[2]})
+    add(text[position:])
+    return parts
+
+
+def select_relays(relays: Sequence[tuple[Relay, frozenset[str]]], entity: Entity) -> tuple[Relay, ...]:
+    """The texts that are for an entity, given which entities each one selects."""
+    return tuple(relay for relay, names in relays if entity.name in names)
+
+
+def check_entity(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -> Iterator[Problem]:
+    """What a relay cannot carry of the texts that are for it."""
+    run = entity.run
+    if run is None:
+        return
+    subjects = (entity.ae_title,)
+    if not texts:
+        reason = "no `relays:` selects it, so it would take every image and send it nowhere; give it routes"
+        yield cannot_carry(TARGET, f"{entity.ae_title} without a route", reason, run.location, subjects=subjects)
+    if len({text.match for text in texts}) > 1:
+        reason = "one text says match: all, another match: first; the relay has one rule for all its routes"
+        yield cannot_carry(
+            TARGET,
+            f"two texts for {entity.ae_title}",
+            reason,
+            texts[1].location,
+            also=(texts[0].location,),
+            subjects=subjects,
+        )
+    names: dict[str, Route] = {}
+    for text in texts:
+        for route in text.routes:
+            if route.name in names:
+                reason = "its queue is kept by the route's name"
+                yield cannot_carry(TARGET, f"two routes named {route.name!r} for {entity.ae_title}", reason,
+                                   route.location, also=(names[route.name].location,), subjects=subjects)  # fmt: skip
+            names.setdefault(route.name, route)
+            yield from _check_route(entity, route)
+    yield from _check_certificates(entity, texts, inventory)
+
+
+def _check_route(entity: Entity, route: Route) -> Iterator[Problem]:
+    variables = [(instance.host, instance.vars) for instance in entity.instances]
+    fields = [(target.ae_title, target.location) for target in (*route.primary, *route.optional)]
+    fields += [
+        (str(edit["value"]), route.at("edit", index, "value"))
+        for index, edit in enumerate(route.edit)
+        if isinstance(edit.get("value"), str)
+    ]
+    for text, at in fields:
+        for host, known in variables:
+            reason = explain_text(text, known)
+            if reason:
+                what = f"{text!r} in route {route.name} of {entity.ae_title} on {host}"
+                yield cannot_carry(TARGET, what, reason, at, also=(entity.location,), subjects=(entity.ae_title,))
+                break
+            control = explain_control(fill(text, known))
+            if control:
+                what = f"{text!r} in route {route.name} of {entity.ae_title} on {host}"
+                yield cannot_carry(TARGET, what, control, at, also=(entity.location,), subjects=(entity.ae_title,))
+                break
+
+
+def _check_certificates(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -> Iterator[Problem]:
+    """`present` needs a private key, and those are refused until secrets are kept as secrets."""
+    seen: set[str] = set()
+    for title in _literal_destinations(entity, texts):
+        peer = inventory.find_entity(title)
+        if peer is None or peer.tls is None or peer.name in seen:
+            continue
+        seen.add(peer.name)
+        if peer.tls.present:
+            reason = "a certificate that we present needs a private key, which is not built yet"
+            yield cannot_carry(
+                TARGET, f"tls.present of {peer.ae_title}", reason, peer.at("tls", "present"), subjects=(peer.ae_title,)
+            )
+
+
+def _literal_destinations(entity: Entity, texts: Sequence[Relay]) -> Iterator[str]:
+    for text in texts:
+        for route in text.routes:
+            for target in (*route.primary, *route.optional):
+                for instance in entity.instances:
+                    if explain_text(target.ae_title, instance.vars) is None:
+                        yield fill(target.ae_title, instance.vars)

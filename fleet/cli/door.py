@@ -119,9 +119,13 @@ def _color(refused: bool) -> bool:
 def _options(outputs: tuple[str, ...]) -> list[Callable[[Any], Any]]:
     path = click.Path(path_type=Path)
     return [
-        click.option("-i", "--inventory", type=path, default=Path("inventory"), show_default=True, help="The inventory."),
+        click.option(
+            "-i", "--inventory", type=path, default=Path("inventory"), show_default=True, help="The inventory."
+        ),
         click.option("-l", "--limit", metavar="SEL", help="Only what this selector means; @failed: the last failures."),
-        click.option("-f", "--forks", type=click.IntRange(1, 500), default=20, show_default=True, help="Hosts at once."),
+        click.option(
+            "-f", "--forks", type=click.IntRange(1, 500), default=20, show_default=True, help="Hosts at once."
+        ),
         click.option("-o", "--output", type=click.Choice(outputs), default=outputs[0], show_default=True, help="Form."),
         click.option("-v", "--verbose", count=True, help="Say more; again: still more."),
         click.option("-q", "--quiet", is_flag=True, help="Say nothing when all is well."),

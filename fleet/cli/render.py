@@ -16,7 +16,9 @@ from fleet.workflow.rendering import render_hosts
 @click.command("render")
 @door()
 @click.option("-d", "--directory", type=click.Path(path_type=Path), help="Write DIR/HOST/path… instead of stdout.")
-@click.option("--templates", type=click.Path(path_type=Path, exists=True, file_okay=False), help="A team's own templates.")
+@click.option(
+    "--templates", type=click.Path(path_type=Path, exists=True, file_okay=False), help="A team's own templates."
+)
 def command(door: Door, directory: Path | None, templates: Path | None) -> int:
     """Show every file of every host as it should be. Same inventory, same bytes."""
     context = door.context(template_folder=templates)

@@ -7,7 +7,7 @@ from fleet.cli.connect import open_connector
 from fleet.cli.door import Door
 from fleet.errors import FleetError, InvalidInventory
 from fleet.report.history import open_history
-from fleet.report.machine import format_csv, format_junit, format_run_json, iter_sweep_json
+from fleet.report.machine import format_sweep_csv, format_junit, format_run_json, iter_sweep_json
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.summary import RunReport
 from fleet.report.text import format_run
@@ -55,6 +55,5 @@ def tell_report(door: Door, report: RunReport, *, sweep: bool) -> Sequence[str]:
     if door.output == "junit":
         return (format_junit(report),)
     if door.output == "csv":
-        return (format_csv(report),)
+        return (format_sweep_csv(report),)
     return (format_run(report, COLOR if door.color else PLAIN, verbose=door.verbose, quiet=door.quiet),)
-

@@ -33,6 +33,7 @@ class Asking:
     sources: tuple[str, ...] = (CONTROLLER,)
     override: bool = False
     settings: SweepSettings = field(default_factory=SweepSettings)
+    total_s: float | None = None  # tightens every target's total deadline, never loosens it
     stop: Callable[[], bool] | None = None
 
 
@@ -72,7 +73,14 @@ def _questions(
         else:
             targets += questions.targets
         skipped += questions.skipped
-    return targets, skipped
+    return [tighten(target, asking.total_s) for target in targets], skipped
+
+
+def tighten(target: EchoTarget, total_s: float | None) -> EchoTarget:
+    """The target with its deadline cut to `total_s`, where that is sooner."""
+    if total_s is None or total_s >= target.timeouts.total_s:
+        return target
+    return replace(target, timeouts=replace(target.timeouts, total_s=total_s))
 
 
 def _ask_through(
@@ -80,7 +88,8 @@ def _ask_through(
 ) -> list[EchoResult]:
     """Ask each host's questions over that host's connection, hosts side by side, one question at a time."""
     by_host = {
-        name: list(group) for name, group in groupby(sorted(targets, key=lambda each: each.source), lambda each: each.source)
+        name: list(group)
+        for name, group in groupby(sorted(targets, key=lambda each: each.source), lambda each: each.source)
     }
     if not by_host:
         return []
@@ -88,7 +97,10 @@ def _ask_through(
     def ask_host(name: str) -> list[EchoResult]:
         host = reading.inventory.hosts.get(name)
         if host is None or connector is None:
-            return [_unknown(target, f"{name} cannot be asked from: it is no host that fleet logs in to") for target in by_host[name]]
+            return [
+                _unknown(target, f"{name} cannot be asked from: it is no host that fleet logs in to")
+                for target in by_host[name]
+            ]
         return ask_through(host, by_host[name], connector, context.connect_deadline_s)
 
     with ThreadPoolExecutor(max_workers=min(context.forks, len(by_host))) as pool:
@@ -101,7 +113,14 @@ def _unknown(target: EchoTarget, detail: str) -> EchoResult:
 
 def _story_order(result: EchoResult) -> tuple[str, str, str, str, str, int]:
     target = result.target
-    return (target.site or "", target.ae_title, target.source, target.virtual_service or "", target.address, target.port)
+    return (
+        target.site or "",
+        target.ae_title,
+        target.source,
+        target.virtual_service or "",
+        target.address,
+        target.port,
+    )
 
 
 def prove_hosts(reading: Reading, hosts: Sequence[Host]) -> Mapping[str, str]:

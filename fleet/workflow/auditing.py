@@ -23,7 +23,12 @@ def audit_hosts(planned: Planned) -> Iterator[Finding]:
             continue
         plan = planned.by_host[read.host]
         for step in plan.writes:
-            yield Finding(read.host, step.path, "drift", f"{step.path} is not what the inventory says; `fleet plan -l {read.host}` shows how")
+            yield Finding(
+                read.host,
+                step.path,
+                "drift",
+                f"{step.path} is not what the inventory says; `fleet plan -l {read.host}` shows how",
+            )
         for removal in plan.removals:
             text = f"{removal.path} is ours and no longer in the inventory; `fleet apply -l {read.host}` removes it"
             yield Finding(read.host, removal.path, "drift", text)
@@ -31,7 +36,12 @@ def audit_hosts(planned: Planned) -> Iterator[Finding]:
             yield Finding(read.host, problem.subject, problem.code, problem.message)
         for file in planned.rendered[read.host].files:
             observed = read.observed.files.get(file.path)
-            if "/dcmqrscp-" in file.path and file.path.endswith(".cfg") and observed is not None and observed.content is not None:
+            if (
+                "/dcmqrscp-" in file.path
+                and file.path.endswith(".cfg")
+                and observed is not None
+                and observed.content is not None
+            ):
                 live = observed.content.decode("utf-8", "replace")
                 yield from check_admissions(read.host, file.path, file.content, live)
 

@@ -179,4 +179,3 @@ def backups_first(reading: Reading, hosts: Iterable[Host]) -> list[Host]:
         for name, value in (service.vrrp.priority if service.vrrp else {}).items():
             priority[name] = max(value, priority.get(name, 0))
     return sorted(hosts, key=lambda host: priority.get(host.name, 0))
-

@@ -69,9 +69,7 @@ class Ledger:
         self._put(inventory_digest=reading.inventory.digest)
         if self._history is not None and not reading.errors:
             files = snapshot_files(reading.documents, reading.inventory)
-            self._history.record_inventory(
-                Snapshot(reading.inventory.digest, self._context.run_id, self._now(), files)
-            )
+            self._history.record_inventory(Snapshot(reading.inventory.digest, self._context.run_id, self._now(), files))
 
     def plan(self, plan: Plan, *, hosts: Iterable[str] = ()) -> None:
         """What would change."""
@@ -103,9 +101,7 @@ class Ledger:
             return
         titles = frozenset(title for entity in inventory.entities for title in entity.titles)
         hosts = frozenset(inventory.hosts)
-        self._history.record_applied(
-            AppliedFleet(self._context.run_id, self._now(), inventory.digest, titles, hosts)
-        )
+        self._history.record_applied(AppliedFleet(self._context.run_id, self._now(), inventory.digest, titles, hosts))
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """What an audit found: each is wrong."""

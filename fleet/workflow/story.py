@@ -17,15 +17,17 @@ from fleet.inventory.model import Entity, Host, Inventory
 from fleet.push.outcome import HostOutcome
 from fleet.push.transport import Connector
 from fleet.report.history import History
+from fleet.report.page import format_page
 from fleet.validate.removal import check_removal
-from fleet.verify.values import EchoResult
+from fleet.verify.sweep import sweep
+from fleet.verify.values import EchoResult, EchoTarget
 from fleet.workflow.asking import Asking, ask_entities, prove_hosts
 from fleet.workflow.auditing import audit_hosts, audit_strangers
-from fleet.workflow.boxes import boxes_by_hand
+from fleet.workflow.boxes import box_statuses, boxes_by_hand, mark_boxes_done
 from fleet.workflow.changing import Batching, Planned, apply_planned, plan_hosts, unapplied
 from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
-from fleet.workflow.page import make_page
+from fleet.workflow.page import page_of
 from fleet.workflow.reading import Reading, check_limit, read_all, require_failed
 
 Connect = Callable[[Inventory], AbstractContextManager[Connector]]
@@ -158,10 +160,17 @@ class Story:
 
         outcomes = apply_planned(reading, self.context, planned, self.connector, batching, prove)
         self.ledger.hosts(outcomes, planned.by_host)
-        if not any(outcome.outcome.is_failure for outcome in outcomes):
-            self.ledger.applied(reading.inventory)
+        self._remember_applied(reading, outcomes)
         self._planned = None
         return outcomes
+
+    def _remember_applied(self, reading: Reading, outcomes: Sequence[HostOutcome]) -> None:
+        """What was applied is what the next run is compared with; the first apply takes the boxes as found."""
+        if self._history is None or any(outcome.outcome.is_failure for outcome in outcomes):
+            return
+        self.ledger.applied(reading.inventory)
+        if not self._history.sheet_marks():
+            mark_boxes_done(self._history, self.context, box_statuses(reading, self._history), kind="assumed")
 
     def verify(self, asking: Asking, hosts: str | None = None, *, drift: bool = False) -> tuple[EchoResult, ...]:
         """Ask every AE that the limit means; with `drift` compare the hosts' files too."""
@@ -173,6 +182,12 @@ class Story:
         self.ledger.echoes(results)
         if drift and reading.inventory.hosts:
             self.drift(hosts)
+        return results
+
+    def verify_listed(self, targets: Sequence[EchoTarget], asking: Asking) -> tuple[EchoResult, ...]:
+        """Ask these targets, without any inventory."""
+        results = tuple(sweep(targets, asking.settings))
+        self.ledger.echoes(results)
         return results
 
     def drift(self, hosts: str | None = None) -> Planned:
@@ -198,7 +213,7 @@ class Story:
     def page(self) -> None:
         """The page for people: what history knows of this fleet, into the report's notices."""
         if self._history is not None:
-            self.ledger.note(make_page(self._history, self.reading, self.context))
+            self.ledger.note(format_page(page_of(self._history, self.reading, self.context)))
 
     # Guards --------------------------------------------------------------------------------------------
 

@@ -1,0 +1,206 @@
+"""`fleet echo`: one association, with the options of dcmtk's echoscu and their meaning.
+
+dcmtk's options begin with one dash or a plus and have several letters; they are put into click's form first.
+What is unlimited there by default is 30 seconds here, and the exit status tells the truth.
+"""
+
+import getpass
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from fleet.cli.door import default_history
+from fleet.cli.echo_text import format_probe
+from fleet.errors import UsageError
+from fleet.verify.probe import ProbeOptions, probe
+from fleet.verify.values import Outcome, Timeouts, TlsSettings
+
+# dcmtk 3.6.7's short names → the long ones here; how many values follow is the long option's business.
+DCMTK = {
+    "-aet": "--aetitle",
+    "-aec": "--call",
+    "-pts": "--propose-ts",
+    "-ppc": "--propose-pc",
+    "-to": "--timeout",
+    "-ts": "--socket-timeout",
+    "-ta": "--acse-timeout",
+    "-td": "--dimse-timeout",
+    "-pdu": "--max-pdu",
+    "-tls": "--disable-tls",
+    "+tls": "--enable-tls",
+    "+tla": "--anonymous-tls",
+    "+ps": "--std-passwd",
+    "+pw": "--use-passwd",
+    "-pw": "--null-passwd",
+    "-pem": "--pem-keys",
+    "-der": "--der-keys",
+    "+cf": "--add-cert-file",
+    "+cd": "--add-cert-dir",
+    "+crl": "--add-crl-file",
+    "+cs": "--cipher",
+    "-rc": "--require-peer-cert",
+    "-vc": "--verify-peer-cert",
+    "-ic": "--ignore-peer-cert",
+    "-ll": "--log-level",
+    "--aet": "--aetitle",
+    "--aec": "--call",
+}
+
+
+class DcmtkCommand(click.Command):
+    """Reads dcmtk's way of writing options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """`-aet X` and `+cf FILE` become what click knows."""
+        return super().parse_args(ctx, [DCMTK.get(word, word) for word in args])
+
+
+def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    def decorate(function: Any) -> Any:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+_SECONDS = click.FloatRange(0.01, 86400)
+_ASSOCIATION = _options(
+    click.option("--aetitle", help="-aet: my calling AE title.  [default: ECHOSCU, with --as the caller]"),
+    click.option("--call", help="-aec: the called AE title.  [default: ANY-SCP]"),
+    click.option("--propose-ts", type=click.IntRange(1, 31), default=1, help="-pts: propose N transfer syntaxes."),
+    click.option("--propose-pc", type=click.IntRange(1, 128), default=1, help="-ppc: propose N contexts."),
+    click.option("--timeout", type=_SECONDS, default=30.0, show_default=True, help="-to: for connecting."),
+    click.option("--socket-timeout", type=_SECONDS, default=30.0, show_default=True, help="-ts: for the socket."),
+    click.option("--acse-timeout", type=_SECONDS, default=30.0, show_default=True, help="-ta: for the association."),
+    click.option("--dimse-timeout", type=_SECONDS, default=30.0, show_default=True, help="-td: for the echo."),
+    click.option("--max-pdu", type=click.IntRange(4096, 131072), default=16384, show_default=True, help="-pdu."),
+    click.option("--repeat", type=click.IntRange(1, 100_000), default=1, help="Echo N times."),
+    click.option("--abort", is_flag=True, help="Abort the association instead of releasing it."),
+)
+_FILE = click.Path(path_type=Path, exists=True)
+_TLS = _options(
+    click.option("--disable-tls", is_flag=True, help="-tls: plain TCP (default)."),
+    click.option("--enable-tls", nargs=2, type=_FILE, metavar="KEY CERT", help="+tls: TLS with our certificate."),
+    click.option("--anonymous-tls", is_flag=True, help="+tla: TLS without a certificate of ours."),
+    click.option("--std-passwd", is_flag=True, help="+ps: ask for the key's password (default)."),
+    click.option("--use-passwd", metavar="TEXT", help="+pw: the key's password."),
+    click.option("--null-passwd", is_flag=True, help="-pw: the key's password is empty."),
+    click.option("--pem-keys", is_flag=True, help="-pem: PEM files (default)."),
+    click.option("--der-keys", is_flag=True, help="-der: DER files."),
+    click.option("--add-cert-file", type=_FILE, multiple=True, help="+cf: a CA's certificate."),
+    click.option("--add-cert-dir", type=_FILE, help="+cd: a folder of CA certificates."),
+    click.option("--add-crl-file", type=_FILE, help="+crl: a revocation list."),
+    click.option("--cipher", multiple=True, help="+cs: a cipher suite."),
+    click.option("--require-peer-cert", is_flag=True, help="-rc: verify the peer's certificate (default)."),
+    click.option("--verify-peer-cert", is_flag=True, help="-vc: verify it if present."),
+    click.option("--ignore-peer-cert", is_flag=True, help="-ic: do not verify it."),
+)
+_SAYING = _options(
+    click.option("--quiet", "-q", is_flag=True, help="Say nothing."),
+    click.option("--verbose", "-v", is_flag=True, help="Show what was negotiated."),
+    click.option("--debug", "-d", is_flag=True, help="Show the bytes."),
+    click.option("--log-level", type=click.Choice(["fatal", "error", "warn", "info", "debug", "trace"]), help="-ll."),
+)
+
+
+@click.command("echo", cls=DcmtkCommand, context_settings={"ignore_unknown_options": False})
+@click.argument("peer")
+@click.argument("port", required=False)
+@click.option("--as", "caller", metavar="CALLER", help="By the inventory's names: `fleet echo --as CALLER CALLED`.")
+@click.option("-i", "--inventory", type=click.Path(path_type=Path), default=Path("inventory"), help="The inventory.")
+@_ASSOCIATION
+@_TLS
+@_SAYING
+def command(peer: str, port: str | None, caller: str | None, inventory: Path, **options: Any) -> int:
+    """Hold one association with PEER at PORT: C-ECHO, release, and the truth about it.
+
+    The options are dcmtk's echoscu's (3.6.7), short or long. Exit status: 0 it answered, 2 it did not.
+    """
+    address, number, called, calling = _where(peer, port, caller, inventory, options)
+    report = probe(
+        ProbeOptions(
+            address=address,
+            port=number,
+            called=called,
+            calling=calling,
+            contexts=options["propose_pc"],
+            transfer_syntaxes=options["propose_ts"],
+            timeouts=_timeouts(options),
+            max_pdu_bytes=options["max_pdu"],
+            repeat=options["repeat"],
+            abort_at_end=options["abort"],
+            tls=_tls(options),
+        )
+    )
+    level = _level(options)
+    if level:
+        print(format_probe(report, level), end="")
+    return 0 if report.result.outcome is Outcome.ANSWERED else 2
+
+
+def _level(options: dict[str, Any]) -> int:
+    """0 nothing, 1 the result, 2 the negotiation, 3 the bytes."""
+    chosen = {"fatal": 0, "error": 1, "warn": 1, "info": 2, "debug": 3, "trace": 3}.get(options["log_level"] or "")
+    if options["quiet"]:
+        return 0
+    if options["debug"]:
+        return 3
+    return chosen if chosen is not None else 2 if options["verbose"] else 1
+
+
+def _timeouts(options: dict[str, Any]) -> Timeouts:
+    connect_s = min(options["timeout"], options["socket_timeout"])
+    acse_s, dimse_s = options["acse_timeout"], options["dimse_timeout"]
+    return Timeouts(connect_s, acse_s, dimse_s, connect_s + acse_s + dimse_s * options["repeat"] + 5.0)
+
+
+def _where(
+    peer: str, port: str | None, caller: str | None, inventory: Path, options: dict[str, Any]
+) -> tuple[str, int, str, str]:
+    """Address, port, called and calling title: as typed, or from the inventory."""
+    if caller is None:
+        if port is None or not port.isdigit() or not 1 <= int(port) <= 65535:
+            raise UsageError(f"PEER PORT: {port or 'no port'} is no number from 1 to 65535")
+        return peer, int(port), options["call"] or "ANY-SCP", options["aetitle"] or "ECHOSCU"
+    if port is not None:
+        raise UsageError("with --as the peer's address and port come from the inventory: fleet echo --as CALLER CALLED")
+    return _by_name(peer, caller, inventory)
+
+
+def _by_name(called: str, caller: str, inventory: Path) -> tuple[str, int, str, str]:
+    from fleet.workflow.context import Context  # the inventory is read only when names are typed
+    from fleet.workflow.naming import find_place
+    from fleet.workflow.reading import read_valid
+
+    reading = read_valid(Context(inventory, default_history(), who=getpass.getuser()))
+    address, port, title = find_place(reading, caller, called)
+    return address, port, title, caller
+
+
+def _tls(options: dict[str, Any]) -> TlsSettings | None:
+    pair = options["enable_tls"]
+    if options["disable_tls"] or not (pair or options["anonymous_tls"]):
+        return None
+    if options["der_keys"]:
+        raise UsageError("-der: keys in DER are not built yet; convert them: openssl x509 -inform der -out cert.pem")
+    if options["add_crl_file"]:
+        raise UsageError("+crl: revocation lists are not built yet; nothing was asked")
+    if len(options["add_cert_file"]) > 1:
+        raise UsageError("+cf: give one file; several certificates may stand in it, or use +cd")
+    password = "" if options["null_passwd"] else options["use_passwd"]
+    if password is None and pair and options["std_passwd"] and sys.stdin.isatty():
+        password = click.prompt("password of the private key", hide_input=True, err=True)
+    return TlsSettings(
+        ca_file=str(options["add_cert_file"][0]) if options["add_cert_file"] else None,
+        ca_folder=str(options["add_cert_dir"]) if options["add_cert_dir"] else None,
+        cert_file=str(pair[1]) if pair else None,
+        key_file=str(pair[0]) if pair else None,
+        key_password=password,
+        require_certificate=not options["ignore_peer_cert"],
+        check_name=False,  # dcmtk verifies the chain alone; the inventory's `tls.verify.name` is for sweeps
+        ciphers=":".join(options["cipher"]) or None,
+    )

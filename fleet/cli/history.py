@@ -1,0 +1,39 @@
+"""`fleet history [RUN]`: earlier runs, or one of them in full."""
+
+import json
+from dataclasses import asdict
+
+import click
+
+from fleet.cli.door import Door, door
+from fleet.report.history import open_history
+from fleet.report.palette import COLOR, PLAIN
+from fleet.report.text import format_history, format_stored_run
+
+
+@click.command("history")
+@door()
+@click.argument("run", required=False)
+@click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="How many.")
+@click.option("--verb", help="Only runs of this verb.")
+def command(door: Door, run: str | None, number: int, verb: str | None) -> int:
+    """List earlier runs, the newest first, or show RUN (an id, its beginning, or `last`) in full."""
+    palette = COLOR if door.color else PLAIN
+    with open_history(door.history, create=False) as history:
+        if run is None:
+            runs = history.list_runs(number, verb=verb)
+            text = json.dumps([asdict(each) for each in runs], indent=1) if door.output == "json" else None
+            door.tell(format_history(runs, palette) if text is None else text)
+            return 0
+        found = history.show_run(run)
+        hosts, echoes = history.host_outcomes(found.run_id), history.echo_results(found.run_id)
+        if door.output == "json":
+            rows = {
+                "run": asdict(found),
+                "hosts": [asdict(line) for line in hosts],
+                "results": [dict(e.row) for e in echoes],
+            }
+            door.tell(json.dumps(rows, indent=1))
+        else:
+            door.tell(format_stored_run(found, hosts, echoes, palette))
+    return 0

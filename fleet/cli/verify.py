@@ -1,0 +1,75 @@
+"""`fleet verify`: the C-ECHO sweep, from the inventory or from a list."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from fleet.cli.door import Door, door
+from fleet.cli.running import OUTPUTS, tell_run
+from fleet.errors import UsageError
+from fleet.inventory.settings import parse_duration
+from fleet.verify.settings import SweepSettings
+from fleet.verify.values import Timeouts
+from fleet.workflow.asking import Asking
+from fleet.workflow.listed import read_targets
+from fleet.workflow.story import Story
+
+
+@click.command("verify")
+@door(outputs=OUTPUTS)
+@click.option("--targets", type=click.Path(path_type=Path), help="Ask these: ae_title,address,port[,calling] lines.")
+@click.option(
+    "--from", "sources", multiple=True, metavar="SOURCE", help="controller (default), hosts, or a host's name."
+)
+@click.option("--drift", is_flag=True, help="Compare the hosts' files with the inventory too.")
+@click.option("--override", is_flag=True, help="Ask also what policy, schedules and maintenance spare; recorded.")
+@click.option("--calling", default="FLEET_SCU", show_default=True, help="The calling title for --targets.")
+@click.option("--max-associations", type=click.IntRange(1, 100_000), default=500, show_default=True, help="In all.")
+@click.option(
+    "--max-associations-per-host", type=click.IntRange(1, 64), help="At one address; default as the inventory says, 1."
+)
+@click.option("--pause", default="0s", show_default=True, help="Between two associations to one address.")
+@click.option("--timeout", help="Total for a target; never longer than the inventory says.")
+@click.option("--repeat", type=click.IntRange(1, 1000), default=1, show_default=True, help="Echoes a target.")
+@click.option("--seed", type=int, help="Of the shuffled order.")
+def command(
+    door: Door,
+    targets: Path | None,
+    sources: tuple[str, ...],
+    drift: bool,
+    override: bool,
+    calling: str,
+    max_associations: int,
+    max_associations_per_host: int | None,
+    pause: str,
+    timeout: str | None,
+    repeat: int,
+    seed: int | None,
+) -> int:
+    """Ask every AE whether it answers, and say why not in the standard's terms.
+
+    Exit status: 0 every AE answers, ends as its `accept` allows, or is skipped by policy; 2 one does not, or
+    is unknown; 3 (--drift) files differ.
+    """
+    settings = SweepSettings(max_associations, max_associations_per_host, _seconds("--pause", pause), repeat, seed)
+    total_s = None if timeout is None else _seconds("--timeout", timeout)
+    asking = Asking(sources or ("controller",), override, settings, total_s)
+
+    def act(story: Story) -> None:
+        if targets is None:
+            story.verify(asking, drift=drift)
+            return
+        times = Timeouts() if total_s is None else replace(Timeouts(), total_s=total_s)
+        story.verify_listed(read_targets(targets, calling, times), asking)
+
+    if targets is not None and (drift or sources):
+        raise UsageError("--targets needs no inventory: --drift and --from do not go with it")
+    return tell_run(door, "verify", act)
+
+
+def _seconds(option: str, text: str) -> float:
+    try:
+        return parse_duration(text if text[-1:].isalpha() else f"{text}s")
+    except ValueError:
+        raise UsageError(f"{option} {text!r} is no time; write 10s, 2m or 500ms") from None

@@ -285,7 +285,7 @@ class _Hop:
         done = threading.Event()
         with _watch(self.deadline, self.transport):
             self.transport.start_client(event=done)
-            done.wait(self.deadline.left_s + 1)
+            done.wait(self.deadline.left_s)
         if self.transport.is_active() and done.is_set() and not self.deadline.is_over:
             return
         error = self.transport.get_exception()
@@ -460,7 +460,7 @@ class _SshTransport:
                 channel.exec_command(BECOME_COMMAND if sudo else PLAIN_COMMAND)
                 exchange = _Exchange(channel, script.text.encode(), limit_bytes)
                 exchange.run()
-                channel.status_event.wait(deadline.left_s + 1)
+                channel.status_event.wait(deadline.left_s)
                 ended = channel.exit_status_ready() and self.is_open
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._fail(script, deadline, str(error)) from error

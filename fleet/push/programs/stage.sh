@@ -19,7 +19,8 @@ prepare_state() {
   done
   [ -d "$state/started" ] || mkdir -m 755 "$state/started" || return 1
   clean_stage
-  [ $# = 0 ] || printf '%s\n' "$@" >"$state/staging"
+  # cat says why it could not write; the printf of some shells does not.
+  [ $# = 0 ] || printf '%s\n' "$@" | cat >"$state/staging"
 }
 
 # index parent name mode owner

@@ -258,12 +258,12 @@ def check_header(data: bytes | bytearray, max_data_bytes: int) -> int:
 
 
 class PduReader:
-    """Cuts whole PDUs out of a stream; holds at most one unfinished PDU."""
+    """Cuts whole PDUs out of a stream; holds at most one unfinished PDU and what came behind it."""
 
     __slots__ = ("_buffer", "_max_data_bytes")
 
     def __init__(self, max_data_bytes: int) -> None:
-        self._buffer = bytearray()
+        self._buffer: bytes | bytearray = b""
         self._max_data_bytes = max_data_bytes
 
     @property
@@ -271,20 +271,22 @@ class PduReader:
         return len(self._buffer)
 
     def feed(self, data: bytes) -> None:
-        self._buffer += data
+        if not self._buffer:
+            self._buffer = data  # the usual case: one segment is one PDU, and nothing is copied
+        elif isinstance(self._buffer, bytearray):
+            self._buffer += data
+        else:
+            self._buffer = bytearray(self._buffer) + data
 
     def next_pdu(self) -> bytes | None:
         """Return the next whole PDU; None when it has not come yet; PeerError when it must not come."""
         buffer = self._buffer
-        if not buffer:
-            return None
         if len(buffer) < HEADER_BYTES:
-            if buffer[0] not in _DECODERS:
+            if buffer and buffer[0] not in _DECODERS:
                 raise UnrecognizedPduError(bytes(buffer))
             return None
         whole = check_header(buffer, self._max_data_bytes)
         if len(buffer) < whole:
             return None
-        pdu = bytes(buffer[:whole])
-        del buffer[:whole]
-        return pdu
+        self._buffer = buffer[whole:]
+        return bytes(buffer[:whole])

@@ -157,9 +157,9 @@ class EchoDialogue:
         self._received_bytes += len(data)
         if self._received_bytes > MAX_RECEIVED_BYTES:
             return self._refuse_flood()
-        if self._tls is not None:
-            return self._receive_through_tls(self._tls, data, now)
-        return self._receive_plain(data, now)
+        if self._tls is None:
+            return self._receive_plain(data, now)
+        return self._receive_through_tls(self._tls, data, now)
 
     def peer_closed(self, now: float) -> None:
         self._lost(None, now)

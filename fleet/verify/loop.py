@@ -30,6 +30,8 @@ _SPARE_DESCRIPTORS = 24
 _STARTS_A_ROUND = 64
 _EVENTS_A_ROUND = 128
 _CONNECTING = frozenset({0, errno.EINPROGRESS})
+# SocketType is the socket without the layers that make it a context manager and a file.
+_STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _GONE = select.EPOLLERR | select.EPOLLHUP
 _TRANSIENT_SEND = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
@@ -39,7 +41,7 @@ _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errn
 class _Link:
     """A socket and the dialogue that runs over it."""
 
-    sock: socket.socket
+    sock: socket.SocketType
     fd: int
     dialogue: EchoDialogue
     entry: Entry
@@ -77,7 +79,7 @@ class Loop:
         # peers share our machine or our core's network card, that halves what they cost.
         self._outbox: list[tuple[_Link, bytes]] = []
         self._opened: list[_Link] = []
-        self._closed: list[socket.socket] = []
+        self._closed: list[socket.SocketType] = []
 
     def run(self) -> list[EchoResult]:
         self._epoll = select.epoll()
@@ -259,7 +261,7 @@ class Loop:
 
     def _open(self, host: Host, entry: Entry, now: float) -> None:
         """Make socket and dialogue; the connection itself is opened with those of the same round."""
-        sock = socket.socket(entry.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock = socket.SocketType(entry.family, _STREAM)
         try:
             dialogue = entry.course.next_dialogue(now)
         except BaseException:

@@ -61,6 +61,7 @@ class Preparer:
 
     def __init__(self, decode: Callable[[bytes], Pdu] = decode_pdu) -> None:
         self._tails: dict[tuple[object, ...], bytes] = {}
+        self._callings: dict[str, bytes] = {}
         self._echoes: dict[int, bytes] = {}
         self._answers: dict[bytes, Pdu] = {}
         self._commands: dict[bytes, Command] = {}
@@ -75,10 +76,16 @@ class Preparer:
             (
                 struct.pack(">BxIH2x", 1, 36 + len(tail), 1),
                 encode_ae_title(question.called),
-                encode_ae_title(question.calling),
+                self._calling_field(question.calling),
                 tail,
             )
         )
+
+    def _calling_field(self, calling: str) -> bytes:
+        field = self._callings.get(calling)
+        if field is None:
+            field = self._callings[calling] = encode_ae_title(calling)
+        return field
 
     def echo_bytes(self, message_id: int) -> bytes:
         data = self._echoes.get(message_id)

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -358,10 +358,9 @@ def _create(path: Path) -> None:
             raise HistoryError(f"{path}: the history cannot be made: {error.strerror}") from error
         os.close(handle)
         try:
-            connection = sqlite3.connect(name, isolation_level=None)
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(tables.CREATE)
-            connection.close()
+            with closing(sqlite3.connect(name, isolation_level=None)) as connection:
+                connection.execute("PRAGMA journal_mode = WAL")
+                connection.executescript(tables.CREATE)
             with suppress(FileExistsError):
                 os.link(name, path)
         finally:

@@ -37,7 +37,7 @@ def format_problems(problems: Iterable[Problem], palette: Palette = PLAIN) -> st
 
 def _problem(problem: Problem, palette: Palette) -> Iterator[str]:
     style = "bad" if problem.severity is Severity.ERROR else "warn"
-    word = palette.paint(style, f"{problem.severity}[{problem.code}]")
+    word = palette.paint(style, f"{problem.severity}[{safe_text(problem.code)}]")
     yield f"{safe_text(str(problem.location))}: {word} {safe_text(problem.message)}"
     for place in problem.also:
         yield f"    and {safe_text(str(place))}"

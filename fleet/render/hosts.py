@@ -4,8 +4,8 @@ A host that cannot be rendered whole is left out and its reasons are returned as
 would be worse than none.
 """
 
+from collections.abc import Callable, Iterator
 from collections.abc import Collection as Some
-from collections.abc import Iterator
 from pathlib import Path
 
 from fleet.errors import FleetError, Problem, Severity, TemplateError, UnfitValue
@@ -22,6 +22,7 @@ from fleet.targets import refusal
 
 TEMPLATE_CODE = "template-failed"
 
+HostResult = tuple[RenderedHost | None, tuple[Problem, ...]]
 Rendered = tuple[dict[str, RenderedHost], tuple[Problem, ...]]
 
 
@@ -42,14 +43,20 @@ def iterate_hosts(
     inventory: Inventory, peers: Peers, *, template_folder: Path | None = None, only: Some[str] | None = None
 ) -> Iterator[tuple[str, RenderedHost | None, tuple[Problem, ...]]]:
     """One host after the other, in the order of the files; each one's problems beside it."""
-    session = Session(inventory, peers, Templates(template_folder))
+    session, render = begin_hosts(inventory, peers, template_folder)
     for host in inventory.hosts.values():
         if only is None or host.name in only:
-            result, problems = render_host(session, host)
-            yield host.name, result, problems
+            yield host.name, *render(session, host)
 
 
-def render_host(session: Session, host: Host) -> tuple[RenderedHost | None, tuple[Problem, ...]]:
+def begin_hosts(
+    inventory: Inventory, peers: Peers, template_folder: Path | None
+) -> tuple[Session, Callable[[Session, Host], HostResult]]:
+    """What all hosts share, and the function that renders one."""
+    return Session(inventory, peers, Templates(template_folder)), render_host
+
+
+def render_host(session: Session, host: Host) -> HostResult:
     """One host; None where it could not be rendered whole. A retired one holds nothing."""
     if host.retired:
         return RenderedHost(host.name), ()

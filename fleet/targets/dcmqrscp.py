@@ -57,7 +57,7 @@ for try in 1 2 3; do
   grep -q -e 'cannot initialise network' -e 'in use' -e 'Permission denied' "$2/said" || break
   status=75
 done
-sed -n 's/^[EF]: /dcmqrscp: /p' "$2/said" | head -n 20
+sed -n -e 's/^[EF]: /dcmqrscp: /p' -e 's/^CONFIG Error: /dcmqrscp: /p' "$2/said" | head -n 10
 [ "$status" -eq 0 ] && status=1
 exit "$status"
 """,

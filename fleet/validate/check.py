@@ -23,7 +23,7 @@ def check_inventory(inventory: Inventory, peers: Peers, today: date) -> tuple[Pr
 
 def waivable_codes() -> dict[str, bool]:
     """Every code of every rule, and whether a team may waive it."""
-    return {code: rule.WAIVABLE for rule in RULES for code in rule.CODES}
+    return {code: code in rule.WAIVABLE for rule in RULES for code in rule.CODES}
 
 
 def all_codes() -> tuple[str, ...]:

@@ -1,6 +1,6 @@
 """What a rule is given, what it is, and how it says what it found.
 
-A rule is a module of `rules` with its codes, whether a team may waive them, and `check`. It looks at the whole
+A rule is a module of `rules` with its codes, those that a team may waive, and `check`. It looks at the whole
 inventory at once and yields problems; it never raises and never touches anything. The date is a parameter:
 dates make problems only.
 """
@@ -35,8 +35,8 @@ class Rule(Protocol):
         """The codes of the problems that it makes."""
 
     @property
-    def WAIVABLE(self) -> bool:  # noqa: N802 - a module's constant
-        """Whether a team may accept these problems until a date."""
+    def WAIVABLE(self) -> tuple[str, ...]:  # noqa: N802 - a module's constant
+        """Those of its codes that a team may accept until a date."""
 
     def check(self, context: Context, /) -> Iterator[Problem]:
         """What is wrong."""
@@ -53,8 +53,11 @@ def warning(code: str, message: str, at: Location, *also: Location, about: tuple
 
 
 def is_known(inventory: Inventory, word: str) -> bool:
-    """Whether a name was typed but is broken: it is told elsewhere, so nobody calls it unknown."""
-    return word in inventory.left_out
+    """Whether a name was typed but is broken: it is told elsewhere, so nobody calls it unknown.
+
+    Where something was left out that has no name (a file that is no YAML), it may be any name.
+    """
+    return word in inventory.left_out or (inventory.incomplete and not inventory.left_out)
 
 
 def is_over(until: str, today: date) -> bool:

@@ -31,7 +31,7 @@ def apply_waivers(
             continue
         words = _words(selectors, waiver.where)
         covered = [each for each in problems if each.code == waiver.code and not words.isdisjoint(each.subjects)]
-        if not covered:
+        if not covered and not inventory.incomplete:
             own.append(_unused(waiver))
         over = parse_date(waiver.until) < today
         expired = {id(each) for each in covered} if over else set()

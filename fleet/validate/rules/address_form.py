@@ -7,7 +7,7 @@ from fleet.validate.context import Context, error, find_fleet
 from fleet.validate.places import is_ip_address, is_malformed
 
 CODES = ("address-malformed",)
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from fleet.validate.context import Context, error
 from fleet.validate.holders import reason_against, shared_titles
 
 CODES = ("ae-title-case-twin",)
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from fleet.inventory.model import Placed
 from fleet.validate.context import Context, error, find_setting
 
 CODES = ("ae-title-illegal",)
-WAIVABLE = False
+WAIVABLE = ()
 
 _EFFECT = "no association can carry it, and in a product's file it could end a line and begin another"
 _NEXT = "type 1 to 16 printable ASCII characters without a backslash"

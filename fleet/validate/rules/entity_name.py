@@ -7,7 +7,7 @@ from fleet.inventory.model import Entity
 from fleet.validate.context import Context, error
 
 CODES = ("entity-name-duplicate", "group-name-taken")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from fleet.inventory.peers import ResolvedFlow
 from fleet.validate.context import Context, error
 
 CODES = ("flow-external-storage",)
-WAIVABLE = True
+WAIVABLE = CODES
 
 
 def check(context: Context) -> Iterator[Problem]:

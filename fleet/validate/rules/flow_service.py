@@ -8,7 +8,7 @@ from fleet.inventory.peers import ResolvedFlow
 from fleet.validate.context import Context, error, few
 
 CODES = ("flow-service-not-provided", "flow-without-pair")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -7,13 +7,13 @@ from fleet.inventory.peers import ResolvedFlow
 from fleet.validate.context import Context, error
 
 CODES = ("flow-site-without-destination",)
-WAIVABLE = False  # `except` is the way out
+WAIVABLE = ()  # `except` is the way out
 
 
 def check(context: Context) -> Iterator[Problem]:
     """Each such site that `except` does not name."""
     for resolved in context.peers.flows:
-        if resolved.flow.within_site:
+        if resolved.flow.within_site and not context.inventory.incomplete:
             yield from _lonely(resolved)
 
 

@@ -6,7 +6,7 @@ from fleet.errors import Problem
 from fleet.validate.context import Context, error
 
 CODES = ("external-site-with-host", "host-retired-in-use")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

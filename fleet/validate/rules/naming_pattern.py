@@ -8,7 +8,7 @@ from fleet.inventory.model import Inventory
 from fleet.validate.context import Context, error, find_fleet
 
 CODES = ("naming-pattern",)
-WAIVABLE = False
+WAIVABLE = ()
 
 FIELDS = ("site", "kind", "modality", "code", "number")
 

@@ -8,7 +8,7 @@ from fleet.validate.context import Context, error
 from fleet.validate.places import is_ip_address
 
 CODES = ("peer-address-unusable",)
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from fleet.validate.context import Context, error
 from fleet.validate.places import normalize_address
 
 CODES = ("place-duplicate", "host-address-duplicate")
-WAIVABLE = False
+WAIVABLE = ()
 
 Claim = tuple[Entity, str, int, tuple[str | int, ...]]
 

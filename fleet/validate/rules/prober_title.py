@@ -7,7 +7,7 @@ from fleet.errors import Location, Problem
 from fleet.validate.context import Context, error
 
 CODES = ("prober-title-borne",)
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

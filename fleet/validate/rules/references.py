@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from fleet.errors import Location, Problem
-from fleet.inventory.model import Entity, Host, Inventory
+from fleet.inventory.model import Host, Inventory
 from fleet.inventory.schedule import InvalidScheduleError
 from fleet.validate.context import Context, error, find_setting, is_known
 from fleet.validate.routes import find_opening, hops
@@ -15,10 +15,9 @@ CODES = (
     "unknown-site",
     "unknown-schedule",
     "unknown-certificate",
-    "unknown-variable",
     "jump-loop",
 )
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:
@@ -131,10 +130,6 @@ def _relays(context: Context) -> Iterator[Problem]:
     told: set[tuple[Location, str]] = set()
     for hop in hops(context):
         at = hop.destination.at("ae_title")
-        for variable in hop.missing:
-            if (at, variable) not in told:
-                told.add((at, variable))
-                yield _unknown_variable(hop.relay, variable, at)
         if (
             hop.entity is None
             and not hop.missing
@@ -148,14 +143,6 @@ def _relays(context: Context) -> Iterator[Problem]:
             )
             yield error("unknown-entity", text, at, about=(hop.relay.ae_title, hop.title))
     yield from _windows(context)
-
-
-def _unknown_variable(relay: Entity, variable: str, at: Location) -> Problem:
-    text = (
-        f"{relay.name} has no variable {variable!r}, which this route is filled with; it could not be rendered, and"
-        " nothing would be sent; give it one under `vars` of the entity, its host, its site or the fleet"
-    )
-    return error("unknown-variable", text, at, relay.location, about=(relay.ae_title, variable))
 
 
 def _windows(context: Context) -> Iterator[Problem]:

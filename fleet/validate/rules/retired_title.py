@@ -7,7 +7,7 @@ from fleet.inventory.schedule import InvalidScheduleError, parse_date
 from fleet.validate.context import Context, error
 
 CODES = ("ae-title-retired",)
-WAIVABLE = True
+WAIVABLE = CODES
 
 
 def check(context: Context) -> Iterator[Problem]:

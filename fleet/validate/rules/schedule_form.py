@@ -7,7 +7,7 @@ from fleet.inventory.schedule import InvalidScheduleError, parse_date, parse_win
 from fleet.validate.context import Context, error
 
 CODES = ("schedule-unreadable",)
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -7,7 +7,7 @@ from fleet.inventory.model import Entity
 from fleet.validate.context import Context, error
 
 CODES = ("selector-matches-nothing", "selector-no-relay")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:
@@ -24,8 +24,12 @@ def check(context: Context) -> Iterator[Problem]:
 
 def is_excused(context: Context, text: str) -> bool:
     """Whether what it lacks may be among what was left out as broken, which is told elsewhere."""
-    left_out = context.inventory.left_out
-    return bool(left_out) and (any(sign in text for sign in "=*?[!") or any(name in text for name in left_out))
+    inventory = context.inventory
+    return inventory.incomplete and (
+        any(sign in text for sign in "=*?[!")
+        or not inventory.left_out
+        or any(name in text for name in inventory.left_out)
+    )
 
 
 def _selectors(context: Context) -> Iterator[tuple[str, str, Location, str]]:

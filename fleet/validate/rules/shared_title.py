@@ -8,7 +8,7 @@ from fleet.validate.context import Context, error, warning
 from fleet.validate.holders import shared_titles
 
 CODES = ("shared-title-without-twin", "shared-title-date")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:
@@ -18,7 +18,7 @@ def check(context: Context) -> Iterator[Problem]:
         return
     twins = {id(holder.entity) for holders in shared_titles(context) for holder in holders}
     for entity in bearers:
-        if id(entity) not in twins:
+        if id(entity) not in twins and not context.inventory.incomplete:
             text = (
                 f"{entity.name} has a shared_title, and nobody shares a title with it any more; left standing it would"
                 " let the next duplicate pass; remove it"

@@ -7,7 +7,7 @@ from fleet.inventory.model import Entity, Inventory
 from fleet.validate.context import Context, error, find_setting
 
 CODES = ("tls-without-verify", "certificate-incomplete")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from fleet.inventory.model import Entity, Maintenance
 from fleet.validate.context import Context, error, find_setting
 
 CODES = ("probe-without-reason", "maintenance-times")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -8,7 +8,7 @@ from fleet.validate.context import Context, error, is_over, warning
 from fleet.validate.places import normalize_address
 
 CODES = ("virtual-address-taken", "virtual-address-duplicate", "virtual-address-over")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -6,27 +6,13 @@ from fleet.errors import Problem
 from fleet.inventory.model import Entity, VirtualService
 from fleet.validate.context import Context, error
 
-CODES = (
-    "virtual-service-duplicate",
-    "virtual-service-members",
-    "virtual-service-balance",
-    "virtual-service-setting-unused",
-)
-WAIVABLE = False  # `shared_storage` is the way out of the third
+CODES = ("virtual-service-members", "virtual-service-balance")
+WAIVABLE = ()  # `shared_storage` is the way out of the second
 
 
 def check(context: Context) -> Iterator[Problem]:
-    """Each virtual service by itself, and its name."""
-    first: dict[str, VirtualService] = {}
+    """Each virtual service with its entity."""
     for service in context.inventory.virtual_services:
-        known = first.setdefault(service.name, service)
-        if known is not service:
-            text = (
-                f"two virtual services are called {service.name} (the first at {known.location}); their files on the"
-                " hosts would overwrite each other; rename one"
-            )
-            yield error("virtual-service-duplicate", text, service.at("name"), known.location, about=(service.name,))
-        yield from _unused(service)
         entity = context.inventory.find_entity(service.entity)
         if entity:
             yield from _members(service, entity)
@@ -68,15 +54,3 @@ def _balance(service: VirtualService, entity: Entity) -> Iterator[Problem]:
         )
         about = (entity.ae_title, service.name)
         yield error("virtual-service-balance", text, service.at("mode"), entity.location, about=about)
-
-
-def _unused(service: VirtualService) -> Iterator[Problem]:
-    unused = "vrrp" if service.via == "external" and service.vrrp else ""
-    unused = "script" if service.via != "external" and service.script else unused
-    if unused:
-        text = (
-            f"{service.name} is `via: {service.via}` and has `{unused}`, which nothing there would use; whoever typed"
-            " it counts on something that will not happen; remove it, or change `via`"
-        )
-        about = (service.entity, service.name)
-        yield error("virtual-service-setting-unused", text, service.at(unused), about=about)

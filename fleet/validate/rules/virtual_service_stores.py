@@ -6,7 +6,7 @@ from fleet.errors import Problem
 from fleet.validate.context import Context, warning
 
 CODES = ("virtual-service-separate-stores",)
-WAIVABLE = True
+WAIVABLE = CODES
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -9,7 +9,7 @@ from fleet.validate.context import Context, error
 from fleet.validate.places import is_ip_address
 
 CODES = ("vrrp-missing", "vrrp-router-id-duplicate", "vrrp-priority", "vrrp-prefix-missing")
-WAIVABLE = False
+WAIVABLE = ()
 
 
 def check(context: Context) -> Iterator[Problem]:

@@ -14,19 +14,15 @@ _ECHOSCU = "/usr/bin/echoscu"
 
 
 def load_virtual_services(typed: Typed, sites: Sites) -> tuple[m.VirtualService, ...]:
-    """Virtual services of all documents, each name once."""
-    found: dict[str, m.VirtualService] = {}
+    """Virtual services of all documents."""
+    found = []
     for document in typed.documents.documents:
         for value, origin in typed.listed(document, "virtual_services"):
-            name = value["name"]
-            if name in found:
-                typed.twice("virtual_services", name, origin, found[name].origin)
-                continue
-            site = sites.name_for(document, value, origin, f"virtual service {name}")
-            found[name] = _virtual_service(value, site, origin)
-            for address in found[name].addresses:
+            site = sites.name_for(document, value, origin, f"virtual service {value['name']}")
+            found.append(_virtual_service(value, site, origin))
+            for address in found[-1].addresses:
                 typed.check_date(address.until, address.origin, "until")
-    return tuple(found.values())
+    return tuple(found)
 
 
 def _virtual_service(value: Mapping[str, Any], site: str, origin: m.Origin) -> m.VirtualService:

@@ -149,7 +149,7 @@ def describe_context_result(result: int) -> str:
 
 def describe_status(status: int, comment: str) -> str:
     words = _STATUSES.get(status, "a status other than success")
-    said = f"; the peer says: {comment}" if comment else ""
+    said = f"; the peer says {comment[:64]!a}" if comment else ""
     return f"C-ECHO ended with status 0x{status:04X} ({words}){said}"
 
 

@@ -182,6 +182,10 @@ class EchoDialogue:
         self._settle(Outcome.UNKNOWN, "the sweep was stopped while this target was asked")
         return self._leave()
 
+    def failed(self, error: Exception) -> None:
+        """A fault of our own ended the dialogue: one peer must not end the whole sweep."""
+        self._end(Outcome.LOCAL_ERROR, f"a fault in fleet itself, please report it: {error!r}")
+
     # The course of the dialogue.
 
     def _begin_association(self, now: float) -> bytes:

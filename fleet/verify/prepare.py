@@ -22,7 +22,7 @@ from fleet.dicom.items import (
 from fleet.dicom.pdu import AssociateRQ, Pdu, decode_pdu
 
 # A UID of the UUID-derived kind (PS3.5 annex B.2), made once for this program.
-IMPLEMENTATION_CLASS_UID = "2.25.302414586227398162458403113186274859113"
+IMPLEMENTATION_CLASS_UID = "2.25.288288099348698175073514066236783094568"
 IMPLEMENTATION_VERSION = "DICOM_FLEET_1"
 MAX_PDU_BYTES = 16_384
 ECHO_CONTEXT_ID = 1

@@ -128,7 +128,8 @@ class TlsLayer:
     def encrypt(self, data: bytes) -> bytes:
         """Return what has to go to the peer: the handshake's own bytes, and *data* as ciphertext."""
         if data:
-            self._object.write(data)
+            with contextlib.suppress(ssl.SSLError):  # the session is broken; the transport will tell how
+                self._object.write(data)
         return self._outgoing.read()
 
     def close(self) -> bytes:

@@ -116,5 +116,12 @@ def test_a_lost_connection_on_a_tls_port_hints_at_tls() -> None:
 
 def test_a_status_is_told_with_its_name_and_comment() -> None:
     assert describe_status(0x0122, "no") == (
-        "C-ECHO ended with status 0x0122 (SOP class not supported); the peer says: no"
+        "C-ECHO ended with status 0x0122 (SOP class not supported); the peer says 'no'"
     )
+
+
+def test_a_comment_full_of_escapes_is_harmless_in_a_detail() -> None:  # T53
+    text = describe_status(0x0110, "\x1b[2J\u202e\n" + "x" * 200)
+    assert text.isascii()
+    assert text.isprintable()
+    assert len(text) < 200

@@ -1,5 +1,6 @@
 """The sudo rule that lets fleet's user do its work on a host; why it is this one: docs/decisions."""
 
+from fleet.errors import HostError
 from fleet.inventory.model import Host
 from fleet.push.address import check_ssh_words
 
@@ -11,6 +12,8 @@ def format_sudoers(host: Host) -> str:
     """The text for /etc/sudoers.d/fleet on this host, for `visudo -c`; a comment where none is needed."""
     check_ssh_words(host)
     user = host.ssh.user
+    if user == "ALL":  # sudoers(5): everybody
+        raise HostError(f"{host.name}: a rule for the user ALL would be one for everybody", phase="plan")
     if host.ssh.become != "sudo" or user == "root":
         return f"# {host.name}: fleet logs in as {user} and uses no sudo; no rule is needed.\n"
     return (

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet.plan.steps import CleanLeftover, RestartUnit, RunHandler
+from fleet.push.apply import apply_host
 from fleet.push.outcome import Outcome
 from fleet.push.stage import make_stage_script
 from fleet.push.switch import make_switch_script
@@ -160,8 +161,6 @@ def test_storage_folders_are_made_and_never_removed(transport: LocalTransport, r
 
 
 def test_a_file_that_moved_on_since_the_plan_is_stale(transport: LocalTransport, root: Path) -> None:  # T32
-    from fleet.push.apply import apply_host
-
     converge(SYSTEM, transport)
     live = root / CONF.path[1:]
     live.write_text("edited\n")

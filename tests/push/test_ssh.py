@@ -272,7 +272,7 @@ def test_a_link_cut_at_any_byte_leaves_files_whole_and_the_next_run_finishes(  #
 
     push_through(server, render("1"), None)
     total = push_through(server, render("0"), None).passed
-    count = 8 if silent else 25
+    count = 5 if silent else 25
     for step in range(count):
         target = "1" if step % 2 == 0 else "0"
         before = versions["0" if target == "1" else "1"]

@@ -4,8 +4,8 @@ A sheet holds all that has to stand in the box and nothing else, so its digest c
 to type. The rows are the same facts that our own servers' tables are rendered from: virtual addresses as
 destinations, instances' addresses as sources, all as seen from the box's site.
 
-Query-retrieve and storage commitment come back: an archive that a box may ask with C-MOVE opens an association
-to the box of its own (PS3.4 C.4.2), so it is a caller too.
+Storage commitment comes back as C-MOVE does: who was asked to commit opens an association of its own to whoever
+asked (PS3.4 J.3.3), so the box is called, or calls, once more.
 """
 
 import hashlib
@@ -18,9 +18,7 @@ from typing import Any, Final
 from fleet.inventory.model import AlsoTitle, Entity, Inventory
 from fleet.inventory.peers import Peer, Peers, titles_for
 
-# What the acceptor sends back in an association of its own: C-MOVE's sub-operations (PS3.4 C.4.2.2.1) and the
-# N-EVENT-REPORT of storage commitment (PS3.4 J.3.3).
-ANSWERS: Final[Mapping[str, str]] = {"query-retrieve": "storage", "storage-commitment": "storage-commitment"}
+COMMITMENT: Final = "storage-commitment"
 
 
 class Direction(StrEnum):
@@ -44,8 +42,8 @@ class OwnTitle:
 class PeerRow:
     """A peer in the box's tables.
 
-    `addresses` are where it calls from, or where it is called; `port` is where it listens: the one to call, or,
-    for a caller, the one that answers go back to (None: nothing goes back). No addresses means unknown (DHCP).
+    `addresses` are where it calls from, or where it is called; `port` is the one to call (None for a caller). No
+    addresses means unknown (DHCP).
     `as_titles` are the box's own titles in these services, given where it has several.
     """
 
@@ -121,11 +119,12 @@ def find_boxes(inventory: Inventory) -> tuple[Entity, ...]:
 
 def make_sheet(peers: Peers, entity: Entity) -> Sheet:
     """The sheet of a box."""
-    called = peers.called_by(entity)
+    called, callers = peers.called_by(entity), peers.callers_of(entity)
     rows = [row for peer in called for row in _called_rows(peers, entity, peer)]
+    rows += [_report_row(peer) for peer in callers if COMMITMENT in peer.services and peer.address]
     if entity.listens or any(title.listens for title in entity.also):
-        rows += [_caller_row(peers, entity, peer) for peer in peers.callers_of(entity)]
-        rows += [row for peer in called for row in _answer_rows(peers, entity, peer)]
+        rows += [_caller_row(peers, entity, peer) for peer in callers]
+        rows += [_reporter_row(peers, entity, peer) for peer in called if COMMITMENT in peer.services]
     return Sheet(
         box=entity.ae_title,
         name=entity.name,
@@ -154,13 +153,10 @@ def _further_port(entity: Entity, further: AlsoTitle) -> int | None:
 
 
 def _caller_row(peers: Peers, entity: Entity, peer: Peer) -> PeerRow:
-    returns = peer.port if any(service in ANSWERS for service in peer.services) else None
     sources = peer.sources
     if peer.role == "prober" and peer.ae_title == entity.verify.calling:
         sources = tuple(dict.fromkeys((*sources, *probing_host(peers.inventory, entity))))
-    return PeerRow(
-        Direction.CALLS_BOX, peer.ae_title, sources, returns, peer.services, entity.tls is not None, peer.role
-    )
+    return PeerRow(Direction.CALLS_BOX, peer.ae_title, sources, None, peer.services, entity.tls is not None, peer.role)
 
 
 def probing_host(inventory: Inventory, entity: Entity) -> tuple[str, ...]:
@@ -184,38 +180,39 @@ def called_places(peers: Peers, entity: Entity, peer: Peer) -> tuple[tuple[str, 
         return ()
     further = next((also for also in peer.entity.also if also.ae_title == peer.ae_title), None)
     own_port = further.port if further else None
-    found = peers.destinations_of(peer.entity, entity.site)
+    found = peers.destinations_of(peer.entity, entity.site) or ((peer.address or "", peer.port),)
     return tuple(dict.fromkeys((address, own_port or port) for address, port in found))
 
 
-def _answer_rows(peers: Peers, entity: Entity, peer: Peer) -> Iterable[PeerRow]:
-    """The associations that a called peer opens back to the box, under the title that was asked."""
-    for service, answer in ANSWERS.items():
-        if service in peer.services and peer.entity is not None:
-            sources = peers.sources_of(peer.entity, entity.site)
-            tls = entity.tls is not None
-            yield PeerRow(Direction.CALLS_BOX, peer.ae_title, sources, None, (answer,), tls, "answer")
+def _report_row(peer: Peer) -> PeerRow:
+    """Where the box reports a commitment to: the very title that asked for it."""
+    return PeerRow(
+        Direction.IS_CALLED, peer.ae_title, (peer.address,) if peer.address else (), peer.port, (COMMITMENT,), peer.tls
+    )
+
+
+def _reporter_row(peers: Peers, entity: Entity, peer: Peer) -> PeerRow:
+    """Where the box is told of a commitment from: each instance of the one it asked."""
+    sources = peers.sources_of(peer.entity, entity.site) if peer.entity else ()
+    return PeerRow(Direction.CALLS_BOX, peer.ae_title, sources, None, (COMMITMENT,), entity.tls is not None)
 
 
 def _merge(rows: Iterable[PeerRow], entity: Entity) -> list[PeerRow]:
-    """One row a title and address list: the services of several flows, and of answers, together."""
+    """One row a title and place: the services of several flows, and of reports, together."""
     merged: dict[tuple[Any, ...], PeerRow] = {}
     for row in rows:
-        key = (row.direction, row.ae_title, row.addresses, row.tls)
+        key = (row.direction, row.ae_title, row.addresses, row.port, row.tls)
         known = merged.get(key, row)
-        merged[key] = replace(
-            known,
-            port=known.port or row.port,
-            services=tuple(sorted({*known.services, *row.services})),
-            role=row.role if known.role == "answer" else known.role,
-        )
+        merged[key] = replace(known, services=tuple(sorted({*known.services, *row.services})))
     return [replace(row, as_titles=_as_titles(entity, row)) for row in merged.values()]
 
 
 def _as_titles(entity: Entity, row: PeerRow) -> tuple[str, ...]:
     if not entity.also:
         return ()
-    return tuple(dict.fromkeys(title for service in row.services for title in titles_for(entity, service)))
+    called = row.direction is Direction.CALLS_BOX
+    found = (title for service in row.services for title in titles_for(entity, service, called=called))
+    return tuple(dict.fromkeys(found))
 
 
 def _row_key(row: PeerRow) -> tuple[str, str, tuple[str, ...], int]:

@@ -5,16 +5,21 @@ two sides of a firewall see different addresses, and the rule says so.
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from fleet.inventory.model import Entity, Host, Inventory, VirtualService
 from fleet.inventory.peers import Peers, titles_for
-from fleet.sheet.boxes import ANSWERS, probing_host
+from fleet.sheet.boxes import COMMITMENT, probing_host
 
 UNKNOWN = "?"  # an address that the inventory does not know, as with DHCP
 VRRP = "vrrp"  # IP protocol 112 (RFC 5798 section 5.1.1.4)
 VRRP_GROUP = "224.0.0.18"  # RFC 5798 section 5.1.1.2.1
+
+# What comes back in an association of its own: C-MOVE's sub-operations (PS3.4 C.4.2.2.1), and the N-EVENT-REPORT of
+# storage commitment (PS3.4 J.3.3).
+_ANSWERS: Final[Mapping[str, str]] = {"query-retrieve": "storage", COMMITMENT: COMMITMENT}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +81,9 @@ def _pair_needs(peers: Peers, source: Entity, destination: Entity, services: tup
     for service in services:
         why = f"{service}: {source.ae_title} to {destination.ae_title}"
         yield from _connections(peers, (source, destination), service, why)
-        if service in ANSWERS:
-            back = f"{ANSWERS[service]} in answer to {service}: {destination.ae_title} to {source.ae_title}"
-            yield from _connections(peers, (destination, source), ANSWERS[service], back)
+        if service in _ANSWERS:
+            back = f"{_ANSWERS[service]} in answer to {service}: {destination.ae_title} to {source.ae_title}"
+            yield from _connections(peers, (destination, source), _ANSWERS[service], back)
 
 
 def _connections(peers: Peers, pair: tuple[Entity, Entity], service: str, why: str) -> Iterator[_Need]:
@@ -91,14 +96,12 @@ def _connections(peers: Peers, pair: tuple[Entity, Entity], service: str, why: s
 
 def _places(peers: Peers, entity: Entity, seen_from: str, service: str) -> tuple[tuple[str, int], ...]:
     """Where an entity is called in a service: the ports of the titles that it bears there."""
-    places = peers.destinations_of(entity, seen_from)
-    if not places and entity.listens and entity.port:
-        places = ((UNKNOWN, entity.port),)
-    ports = {also.ae_title: also.port for also in entity.also if also.listens}
-    silent = {also.ae_title for also in entity.also if not also.listens}
-    titles = [title for title in titles_for(entity, service) if title not in silent]
-    found = ((address, ports.get(title) or port) for address, port in places for title in titles)
-    return tuple(dict.fromkeys(found))
+    unknown = peers.sources_of(entity, seen_from) or (UNKNOWN,)
+    places = peers.destinations_of(entity, seen_from) or tuple((address, entity.port) for address in unknown)
+    ports = {also.ae_title: also.port for also in entity.also}
+    titles = titles_for(entity, service, called=True)
+    found = ((address, ports.get(title) or port or 0) for address, port in places for title in titles)
+    return tuple(dict.fromkeys((address, port) for address, port in found if port))
 
 
 def _nat_note(source: Entity, destination: Entity) -> str:

@@ -19,13 +19,12 @@ from fleet.sheet.safe import guard_cell, safe_text
 
 PAGE_BREAK: Final = "\f"
 _UNKNOWN: Final = "unknown (DHCP)"
-_NO_PORT: Final = "-"
 _OWN_HEAD: Final = ("AE title", "port", "services", "TLS")
 _PEER_HEAD: Final = ("AE title", "address", "port", "services", "TLS", "your title")
 _RULE_HEAD: Final = ("source", "destination", "protocol", "port", "why")
 _SECTIONS: Final[Mapping[Direction, str]] = {
     Direction.IS_CALLED: "Systems that this box calls (type them in as remote systems)",
-    Direction.CALLS_BOX: "Systems that call this box (allow them; the port is where its answers go)",
+    Direction.CALLS_BOX: "Systems that call this box (allow them)",
 }
 
 
@@ -38,7 +37,7 @@ def _own_cells(own: OwnTitle) -> tuple[str, ...]:
 
 
 def _peer_cells(row: PeerRow) -> tuple[str, ...]:
-    port = _NO_PORT if row.port is None else str(row.port)
+    port = "" if row.port is None else str(row.port)
     role = {"prober": " (check)", "health-check": " (load balancer's check)"}.get(row.role, "")
     services = ", ".join(row.services) + role
     addresses = ", ".join(row.addresses) or _UNKNOWN
@@ -105,6 +104,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 def format_firewall_text(rules: Sequence[Rule]) -> str:
     """The rules as one aligned table, one reason a line."""
+    if not rules:
+        return "no flow, prober or host needs a rule\n"
     rows = [cells for rule in rules for cells in _rule_lines(rule)]
     return "".join(f"{line.removeprefix('  ')}\n" for line in _table(_RULE_HEAD, rows))
 

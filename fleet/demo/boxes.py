@@ -27,6 +27,11 @@ class Box:
         """The SOP instances on its screen."""
         return frozenset(path.stem for path in self._screen.glob("*.dcm"))
 
+    @property
+    def associations_seen(self) -> int:
+        """How many asked it something."""
+        return self._server.associations_seen
+
     def rename(self, ae_title: str) -> None:
         """Somebody types another title into the box."""
         self.ae_title = ae_title

@@ -75,9 +75,12 @@ class OpenHospital:
         self.close()
 
     @property
-    def logins(self) -> int:
-        """How many connections the machines have seen, from whomever."""
-        return sum(machine.sshd.connections_seen for machine in self.machines.values())
+    def contacts(self) -> int:
+        """How many SSH connections and associations everybody here has seen."""
+        logins = sum(machine.sshd.connections_seen for machine in self.machines.values())
+        servers = [server for machine in self.machines.values() for server in machine.units.running.values()]
+        asked_boxes = sum(box.associations_seen for box in self.boxes.values())
+        return logins + asked_boxes + sum(server.associations_seen for server in servers)
 
     @property
     def shown(self) -> Mapping[str, int]:

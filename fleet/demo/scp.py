@@ -66,6 +66,7 @@ class DicomServer:
 
     def __init__(self, ae_title: str, place: Place, admit: Admit, duties: Duties) -> None:
         self._admit = admit
+        self.associations_seen = 0
         self._ae = make_ae(ae_title, duties.contexts)
         handlers = [(evt.EVT_REQUESTED, self._judge), *duties.handlers]
         try:
@@ -96,6 +97,7 @@ class DicomServer:
 
     def _judge(self, event: Any) -> None:
         """Reject as dcmqrscp does, 1/1/7 for whoever it does not know (PS3.8 table 9-21)."""
+        self.associations_seen += 1
         asked = event.assoc.requestor.primitive
         called, calling = str(asked.called_ae_title).strip(), str(asked.calling_ae_title).strip()
         if not self._admit(called, calling, event.assoc.requestor.address):

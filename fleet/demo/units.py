@@ -17,7 +17,9 @@ _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@-]{0,240}\.[a-z]+", re.ASCII)
 
 
 class Server(Protocol):
-    """Something that serves until it is closed."""
+    """Something that serves until it is closed; `associations_seen` counts who asked, admitted or not."""
+
+    associations_seen: int
 
     @property
     def port(self) -> int:

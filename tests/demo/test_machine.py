@@ -66,8 +66,9 @@ def run(host: Host, text: str) -> tuple[int | None, bytes, bytes]:
     return done.status, done.stdout, done.stderr
 
 
-def test_the_packaged_inventory_is_valid_without_a_warning(hospital: Hospital) -> None:
-    assert read_valid(Context(hospital.inventory, hospital.history)).problems == ()
+def test_the_packaged_inventory_has_no_warning_but_of_what_dcmtk_cannot_do(hospital: Hospital) -> None:
+    problems = read_valid(Context(hospital.inventory, hospital.history)).problems
+    assert {problem.code for problem in problems} <= {"target-limitation"}
 
 
 def test_a_script_runs_in_the_folder_of_its_host(host: Host, hospital: Hospital) -> None:
@@ -163,6 +164,7 @@ def test_after_opening_again_what_was_enabled_runs(tmp_path: Path) -> None:
 
     class Silent:
         port = 104
+        associations_seen = 0
 
         def close(self) -> None:
             started.append("closed")

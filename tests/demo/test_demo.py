@@ -1,0 +1,125 @@
+"""The whole demo, in this process: every claim holds, nothing is left behind."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from fleet.demo import play
+from fleet.demo.acts import make_context, read_stage
+from fleet.demo.premises import Hospital
+from fleet.demo.telling import Teller
+from fleet.errors import UsageError
+from fleet.push.pool import ConnectionPool
+from fleet.push.ssh import SshConnector
+from fleet.workflow.changing import plan_hosts
+
+CLAIMS = (
+    "valid, and nobody was contacted",
+    "MAIN_PACS's table admits those whom the flows allow, and nobody else",
+    "exit status 3: changes are pending, nothing was written",
+    "a second plan is empty",
+    "every AE answers C-ECHO with status 0000H",
+    "a title that no flow names is rejected by the archive",
+    "it is on the screen that asked (floor 1: 1, floor 2: 0)",
+    "the one error, with both places and what it would do",
+    "exit status 2, nobody was contacted",
+    "success was reported, and the image is on the other floor's screen",
+    "all is as the inventory says",
+)
+
+
+@pytest.fixture(autouse=True)
+def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    return folder
+
+
+def demo_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("demo-", "Acceptor"))]
+
+
+def test_the_whole_story_is_as_told_and_leaves_nothing(temporary_folder: Path) -> None:
+    told: list[str] = []
+    assert play.run_demo(told.append) == 0
+    story = " ".join(" ".join(told).split())
+    assert [claim for claim in CLAIMS if f"ok {claim}" not in story] == []
+    assert "NOT SO" not in story
+    assert "error[ae-title-duplicate]" in story
+    assert story.count("inventory/boxes.yml:14") == 1
+    assert story.count("inventory/boxes.yml:8") == 2
+    assert list(temporary_folder.iterdir()) == []
+    assert demo_threads() == []
+
+
+def test_every_line_fits_into_80_columns_and_carries_no_control_characters() -> None:
+    told: list[str] = []
+    play.run_demo(told.append)
+    lines = [line for text in told for line in text.split("\n")]
+    assert [line for line in lines if len(line) > 80] == []
+    assert all(line.isprintable() for line in lines)
+
+
+def test_a_kept_hospital_can_be_opened_again_and_is_as_desired(tmp_path: Path) -> None:
+    told: list[str] = []
+    assert play.run_demo(told.append, keep=tmp_path / "kept") == 0
+    assert any("fleet demo --open" in line for line in told)
+
+    hospital = Hospital((tmp_path / "kept").resolve())
+
+    def look() -> None:
+        reading = read_stage(hospital)
+        with ConnectionPool(SshConnector(reading.inventory.hosts)) as pool:
+            context = make_context(hospital, "test")
+            planned = plan_hosts(reading, context, tuple(reading.inventory.hosts.values()), pool)
+        assert (planned.plan.is_empty, planned.failures) == (True, ())
+
+    opened: list[str] = []
+    assert play.open_kept(opened.append, tmp_path / "kept", look) == 0
+    assert "pacs-1" in opened[0]
+    assert demo_threads() == []
+
+
+def test_a_folder_that_is_in_use_is_not_taken(tmp_path: Path) -> None:
+    (tmp_path / "mine").touch()
+    with pytest.raises(UsageError, match="not empty"):
+        play.run_demo(lambda _line: None, keep=tmp_path)
+    assert [path.name for path in tmp_path.iterdir() if path.name != "temporary"] == ["mine"]
+
+
+def test_only_a_hospital_can_be_opened(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="holds no hospital"):
+        play.open_kept(lambda _line: None, tmp_path, lambda: None)
+
+
+def test_what_is_not_so_is_said_and_costs_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def lie(stage: object) -> None:
+        stage.teller.claim(False, "pigs fly")  # type: ignore[attr-defined]
+
+    monkeypatch.setattr(play, "play", lie)
+    assert play.run_demo(told.append) == 1
+    assert "  NOT SO  pigs fly" in told
+    assert any("did not end as told (1)" in line for line in told)
+
+
+def test_a_story_that_breaks_off_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+
+    def break_off(_stage: object) -> None:
+        raise OSError(98, "Address already in use")
+
+    monkeypatch.setattr(play, "play", break_off)
+    assert play.run_demo(told.append) == 1
+    assert any("broke off" in line and "Address already in use" in line for line in told)
+
+
+def test_the_teller_breaks_long_lines_and_hides_the_folder() -> None:
+    told: list[str] = []
+    teller = Teller(told.append, "/tmp/x")
+    teller.show(f"/tmp/x/inventory/a.yml: {'word ' * 30}")
+    assert told[0].startswith("    inventory/a.yml: word")
+    assert max(len(line) for line in told[0].split("\n")) <= 80

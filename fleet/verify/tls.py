@@ -18,6 +18,7 @@ _CHUNK_BYTES = 65_536
 
 # X509_V_ERR_* of OpenSSL's x509_vfy.h.
 _VERIFY_WORDS = {
+    3: "there is no revocation list of the authority that issued the peer's certificate; check our CRL file",
     9: "the peer's certificate is not valid yet; check both clocks",
     10: "the peer's certificate has expired; the peer's administrator has to renew it",
     18: "the peer's certificate is self-signed and not among the authorities that we trust",
@@ -74,6 +75,9 @@ def _make_context(settings: TlsSettings) -> ssl.SSLContext:
         context.load_verify_locations(settings.ca_file, settings.ca_folder, settings.ca_pem)
     elif settings.require_certificate:
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
+    if settings.crl_file:
+        context.load_verify_locations(settings.crl_file)
+        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     with (
         _as_file(settings.cert_file, settings.cert_pem) as cert,
         _as_file(settings.key_file, settings.key_pem) as key,

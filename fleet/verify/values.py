@@ -47,6 +47,7 @@ class TlsSettings:
     ca_file: str | None = None
     ca_pem: str | None = None
     ca_folder: str | None = None
+    crl_file: str | None = None
     server_name: str | None = None
     cert_file: str | None = None
     key_file: str | None = None

@@ -12,7 +12,7 @@ from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep
 from fleet.verify.tls import LocalTlsError, make_context
 from fleet.verify.values import EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
-from tests.verify.certificates import Authority, make_authority, make_certificate
+from tests.verify.certificates import Authority, make_authority, make_certificate, make_revocation_list
 from tests.verify.peers import Script, answer_well, replies, serving
 
 QUICK = Timeouts(connect_s=1, acse_s=1, dimse_s=1, total_s=3)
@@ -155,3 +155,17 @@ def test_a_key_never_shows_in_a_repr(pki: Pki) -> None:  # T39
     settings = TlsSettings(key_pem=key, key_password="secret-word")
     assert "PRIVATE" not in repr(settings)
     assert "secret-word" not in repr(settings)
+
+
+def test_a_revoked_certificate_is_called_revoked(pki: Pki, tmp_path: Path) -> None:
+    certificate, key = make_certificate(pki.ours, ["127.0.0.1"], 30)
+    (tmp_path / "server.pem").write_text(certificate + key)
+    (tmp_path / "revoked.crl").write_text(make_revocation_list(pki.ours, [certificate]))
+    (tmp_path / "none.crl").write_text(make_revocation_list(pki.ours, []))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    settings = TlsSettings(ca_pem=pki.ours.pem, crl_file=str(tmp_path / "revoked.crl"))
+    result = ask(over_tls(context), settings)
+    assert (result.outcome, "revoked" in result.detail) == (Outcome.TLS_FAILED, True)
+    good = replace(settings, crl_file=str(tmp_path / "none.crl"))
+    assert ask(over_tls(context), good).outcome is Outcome.ANSWERED

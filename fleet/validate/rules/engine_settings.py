@@ -32,7 +32,7 @@ def check(context: Context) -> Iterator[Problem]:
                 f"{entity.name} is to be served by {run.engine} and has no `instances`; nothing would be installed"
                 " anywhere; say on which host it runs, or drop `run` where it is a vendor's box"
             )
-            yield error("engine-without-host", text, run.location, entity.location, about=(entity.ae_title,))
+            yield error("engine-without-host", text, run.location, about=(entity.ae_title,))
 
 
 def _unknown(entity: Entity, run: Run, name: str) -> Problem:

@@ -29,7 +29,7 @@ def check(context: Context) -> Iterator[Problem]:
                     " and storage, or drop query-retrieve from the flow"
                 )
                 about = (source.ae_title, archive.ae_title)
-                yield error(CODES[0], text, source.location, resolved.flow.at("services"), about=about)
+                yield error(CODES[0], text, source.location, archive.location, about=about)
 
 
 def _reason(source: Entity) -> str | None:

@@ -39,7 +39,12 @@ def _judge(pattern: str, labels: set[str], at: Location, *, code: bool) -> Itera
     try:
         fields = [field for _, field, _, _ in string.Formatter().parse(pattern) if field is not None]
     except ValueError as wrong:
-        yield error(CODES[0], f"the pattern {pattern!r} cannot be read ({wrong}); {after}; correct its braces", at)
+        yield error(
+            CODES[0],
+            f"the pattern {pattern!r} cannot be read ({wrong}); {after}; correct its braces",
+            at,
+            about=(pattern,),
+        )
         return
     for field in fields:
         known = field in FIELDS and (code or field != "code")

@@ -66,7 +66,8 @@ def _hosts(context: Context) -> Iterator[Problem]:
         known = first.setdefault((normalize_address(host.address), host.ssh.port, host.ssh.jump), host)
         if known is not host:
             text = (
-                f"the hosts {host.name} and {known.name} ({known.location}) are one machine: both are {host.address},"
-                f" SSH port {host.ssh.port}; each would remove the other's files as no longer wanted; keep one"
+                f"the hosts {host.name} and {known.name} ({known.at('address')}) are one machine: both are"
+                f" {host.address}, SSH port {host.ssh.port}; each would remove the other's files as no longer wanted;"
+                " keep one"
             )
             yield error(CODES[1], text, host.at("address"), known.at("address"), about=(host.name, known.name))

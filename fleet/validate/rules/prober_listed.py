@@ -95,8 +95,8 @@ def _hosts(inventory: Inventory) -> Iterator[Problem]:
             at, prober = find_setting(inventory, entity, ("verify", "from"), origin), probers[calling]
             text = (
                 f"{entity.name} is probed from {host.name} ({host.address}, {host.location}) as {calling}, and that"
-                f" address is not among this prober's ({prober.location}); where addresses are compared it would be"
-                " refused; add it there"
+                f" address is not among this prober's ({prober.at('addresses')}); where addresses are compared it would"
+                " be refused; add it there"
             )
             about = (entity.ae_title, host.name)
             yield error("prober-address-unlisted", text, at, prober.at("addresses"), about=about)

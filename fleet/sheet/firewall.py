@@ -97,10 +97,10 @@ def _connections(peers: Peers, pair: tuple[Entity, Entity], service: str, why: s
 def _places(peers: Peers, entity: Entity, seen_from: str, service: str) -> tuple[tuple[str, int], ...]:
     """Where an entity is called in a service: the ports of the titles that it bears there."""
     unknown = peers.sources_of(entity, seen_from) or (UNKNOWN,)
-    places = peers.destinations_of(entity, seen_from) or tuple((address, entity.port) for address in unknown)
+    places = peers.destinations_of(entity, seen_from) or tuple((address, entity.port or 0) for address in unknown)
     ports = {also.ae_title: also.port for also in entity.also}
     titles = titles_for(entity, service, called=True)
-    found = ((address, ports.get(title) or port or 0) for address, port in places for title in titles)
+    found = ((address, ports.get(title) or port) for address, port in places for title in titles)
     return tuple(dict.fromkeys((address, port) for address, port in found if port))
 
 

@@ -54,7 +54,7 @@ for try in 1 2 3; do
   fi
   wait "$child"
   status=$?
-  grep -q -e 'cannot initialise network' -e 'in use' -e 'Permission denied' "$2/said" || break
+  grep -q -e 'already in use' -e 'insufficient privileges' "$2/said" || break
   status=75
 done
 sed -n -e 's/^[EF]: /dcmqrscp: /p' -e 's/^CONFIG Error: /dcmqrscp: /p' "$2/said" | head -n 10

@@ -7,8 +7,11 @@ round it, and only the line that it writes for status 0000 counts.
 """
 
 import math
+from collections.abc import Iterator
 
-from fleet.inventory.model import VirtualService
+from fleet.errors import Problem
+from fleet.inventory.model import Entity, VirtualService
+from fleet.targets.refusal import cannot_carry
 
 TARGET = "health_check"
 ECHOSCU = "/usr/bin/echoscu"
@@ -27,3 +30,26 @@ def make_path(service: VirtualService) -> str:
 def make_deadline_s(service: VirtualService) -> int:
     """Whole seconds for one check; echoscu and timeout(1) of busybox take no fractions."""
     return max(1, math.ceil(service.check.timeout_s))
+
+
+def check_service(service: VirtualService, entity: Entity) -> Iterator[Problem]:
+    """What the script cannot carry: dcmtk's programs read a word that begins with '@' as a file of words."""
+    if service.via == "haproxy" and service.vrrp is None:
+        return  # no script: HAProxy asks by itself
+    for field, title, at in (
+        ("the health check's title", service.check.calling, service.at("check", "calling")),
+        ("the called title", entity.ae_title, entity.at("ae_title")),
+    ):
+        if title.startswith("@"):
+            reason = "echoscu reads a word that begins with '@' as the name of a file of further words"
+            yield cannot_carry(
+                TARGET,
+                f"{field} {title!r} of {service.name}",
+                reason,
+                at,
+                also=(service.location,),
+                subjects=(service.name,),
+            )
+    if service.script is not None and service.via != "external":
+        reason = "fleet puts its own check on the members; a script is for `via: external`"
+        yield cannot_carry(TARGET, f"script of {service.name}", reason, service.at("script"), subjects=(service.name,))

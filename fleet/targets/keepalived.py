@@ -37,8 +37,9 @@ sed -e 's#^\\([[:space:]]*script_user\\).*#\\1 root#' \\
 chmod 600 "$2/shadow.conf"
 timeout -k 1 20 /usr/sbin/keepalived -t -f "$2/shadow.conf" >"$2/said" 2>&1
 status=$?
-sed -n 's/.*WARNING - interface \\([A-Za-z0-9_.-]*\\) for vrrp_instance.*/the interface \\1 is not on this host/p' "$2/said"
-sed -n '/WARNING/!s/.*Line \\([0-9][0-9]*\\)).*/keepalived refuses line \\1/p' "$2/said" | sort -u -t ' ' -k 4n | head -n 5
+sed -n 's/.*interface \\([A-Za-z0-9_.-]*\\) for vrrp_instance.*/the interface \\1 is not on this host/p' "$2/said"
+sed -n '/WARNING/!s/.*Line \\([0-9][0-9]*\\)).*/keepalived refuses line \\1/p' "$2/said" >"$2/lines"
+sort -u -t ' ' -k 4n "$2/lines" | head -n 5
 if [ "$status" -ge 124 ]; then
   echo "keepalived -t ended with $status, which says nothing about the file"
   exit 75

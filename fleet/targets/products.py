@@ -32,11 +32,7 @@ def _check_all(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
             continue
         yield from keepalived.check_service(service, served)
         yield from haproxy.check_service(service, served, inventory)
-        if service.script is not None and service.via != "external":
-            reason = "fleet puts its own check on the members; a script is for `via: external`"
-            yield cannot_carry(
-                health_check.TARGET, f"script of {service.name}", reason, service.at("script"), subjects=(service.name,)
-            )
+        yield from health_check.check_service(service, served)
     yield from _check_files(inventory, peers)
 
 

@@ -33,8 +33,8 @@ def check_entity(entity: Entity) -> Iterator[Problem]:
     if run is None:
         return
     title = entity.ae_title
-    if title.startswith("-"):
-        reason = "on its command line a word that begins with '-' is an option"
+    if title.startswith("@"):
+        reason = "on the command lines of dcmtk's programs a word that begins with '@' names a file of further words"
         yield cannot_carry(TARGET, f"the title {title!r}", reason, entity.at("ae_title"), subjects=(title,))
     if ("profile" in run.settings) != ("profile_file" in run.settings):
         reason = "`-xf FILE PROFILE` needs both; give profile_file and profile, or neither"

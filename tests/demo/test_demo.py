@@ -1,11 +1,12 @@
 """The whole demo, in this process: every claim holds, nothing is left behind."""
 
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from fleet.demo import play
+from fleet.demo import acts, play
 from fleet.demo.acts import make_context, read_stage
 from fleet.demo.premises import Hospital
 from fleet.demo.telling import Teller
@@ -29,37 +30,63 @@ CLAIMS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def temporary_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr("tempfile.tempdir", str(folder))
-    return folder
-
-
 def demo_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith(("demo-", "Acceptor"))]
 
 
-def test_the_whole_story_is_as_told_and_leaves_nothing(temporary_folder: Path) -> None:
-    told: list[str] = []
-    assert play.run_demo(told.append) == 0
-    story = " ".join(" ".join(told).split())
-    assert [claim for claim in CLAIMS if f"ok {claim}" not in story] == []
-    assert "NOT SO" not in story
-    assert "error[ae-title-duplicate]" in story
-    assert story.count("inventory/boxes.yml:14") == 1
-    assert story.count("inventory/boxes.yml:8") == 2
-    assert list(temporary_folder.iterdir()) == []
-    assert demo_threads() == []
+@dataclass(frozen=True)
+class Run:
+    """What the whole demo told, how it ended, and what lay in its temporary folder afterwards."""
+
+    status: int
+    told: tuple[str, ...]
+    left: tuple[Path, ...]
+    threads: tuple[str, ...]
+
+    @property
+    def story(self) -> str:
+        """All of it in one line."""
+        return " ".join(" ".join(self.told).split())
 
 
-def test_every_line_fits_into_80_columns_and_carries_no_control_characters() -> None:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    folder = tmp_path_factory.mktemp("temporary")
     told: list[str] = []
-    play.run_demo(told.append)
-    lines = [line for text in told for line in text.split("\n")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tempfile.tempdir", str(folder))
+        status = play.run_demo(told.append)
+    return Run(status, tuple(told), tuple(folder.iterdir()), tuple(demo_threads()))
+
+
+def test_every_claim_of_the_story_holds(whole: Run) -> None:
+    assert [claim for claim in CLAIMS if f"ok {claim}" not in whole.story] == []
+    assert "NOT SO" not in whole.story
+    assert whole.status == 0
+
+
+def test_the_refusal_names_both_places_and_what_it_would_do(whole: Run) -> None:
+    assert "inventory/boxes.yml:14:15: error[ae-title-duplicate]" in whole.story
+    assert "and inventory/boxes.yml:8:15" in whole.story
+    assert "images silently go to the other machine" in whole.story
+
+
+def test_nothing_is_left_behind(whole: Run) -> None:
+    assert (whole.left, whole.threads) == ((), ())
+
+
+def test_every_line_fits_into_80_columns_and_moves_no_cursor(whole: Run) -> None:
+    lines = [line for text in whole.told for line in text.split("\n")]
     assert [line for line in lines if len(line) > 80] == []
     assert all(line.isprintable() for line in lines)
+
+
+def test_a_story_whose_edit_never_happened_does_not_end_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(acts, "edit_title", lambda _hospital, _box, _title: ("inventory/boxes.yml", "", ""))
+    assert play.run_demo(told.append) == 1
+    assert "  NOT SO  the one error, with both places and what it would do" in told
+    assert any(line.startswith("This did not end as told") for line in told)
 
 
 def test_a_kept_hospital_can_be_opened_again_and_is_as_desired(tmp_path: Path) -> None:
@@ -86,7 +113,7 @@ def test_a_folder_that_is_in_use_is_not_taken(tmp_path: Path) -> None:
     (tmp_path / "mine").touch()
     with pytest.raises(UsageError, match="not empty"):
         play.run_demo(lambda _line: None, keep=tmp_path)
-    assert [path.name for path in tmp_path.iterdir() if path.name != "temporary"] == ["mine"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_only_a_hospital_can_be_opened(tmp_path: Path) -> None:

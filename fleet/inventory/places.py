@@ -9,7 +9,7 @@ from fleet.inventory.typed import Typed
 
 def check_place(typed: Typed, entity: Entity, value: Mapping[str, Any]) -> None:
     """Note what is contradictory or missing in where an entity is."""
-    found = _silent(entity, value) if not entity.listens else _listening(entity)
+    found = _silent(entity, value) if not entity.listens else _listening(entity, value)
     if found is None or (found[0] == "port" and entity.listens and typed.inheritance_is_broken):
         return
     key, text = found
@@ -21,7 +21,7 @@ def _silent(entity: Entity, value: Mapping[str, Any]) -> tuple[str, str] | None:
     for key in ("port", "provides"):
         if key in value:
             return key, f"{title} says listens: false and {key}; nobody could tell whether it can be called; drop one"
-    if entity.instances or "instances" in value:
+    if "instances" in value:
         text = f"{title} says listens: false and instances; what only sends has an address, its source; drop one"
         return "instances", text
     for further in entity.also:
@@ -31,13 +31,13 @@ def _silent(entity: Entity, value: Mapping[str, Any]) -> tuple[str, str] | None:
     return None
 
 
-def _listening(entity: Entity) -> tuple[str, str] | None:
+def _listening(entity: Entity, value: Mapping[str, Any]) -> tuple[str, str] | None:
     title = entity.ae_title
-    if entity.instances and entity.address:
+    if "instances" in value:
+        if not entity.address:
+            return None
         text = f"{title} has both address and instances; a box has an address, what runs on our hosts has instances"
         return "address", text
-    if entity.instances:
-        return None
     if not entity.address:
         return "place", f"{title} listens nowhere: give it address and port, or instances, or listens: false"
     if entity.port is None:

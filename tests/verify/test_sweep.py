@@ -2,6 +2,7 @@
 
 import json
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -304,3 +305,33 @@ def test_a_slow_phase_is_named() -> None:
     assert result.outcome is Outcome.ANSWERED
     assert result.warnings
     assert "the association took 0.6 s of the 0.8 s allowed" in result.warnings[0]
+
+
+def test_ctrl_c_returns_what_there_is() -> None:
+    program = """
+        import sys
+        from fleet.verify.sweep import sweep
+        from fleet.verify.values import EchoTarget
+        good, silent = map(int, sys.argv[1:])
+        targets = [EchoTarget("GOOD", "127.0.0.1", good, "F"), EchoTarget("SILENT", "127.0.0.8", silent, "F")]
+        results = sweep(targets, on_result=lambda result: print(result.outcome.value, flush=True))
+        print(len(results))
+    """
+    with serving(answer_well) as good, serving(hold, "127.0.0.8") as silent:
+        process = subprocess.Popen(
+            [sys.executable, "-c", textwrap.dedent(program), str(good.port), str(silent.port)],
+            cwd=Path(__file__).parents[2],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        wait_until(lambda: silent.connections == 1)
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=5)
+    assert (first, rest, process.returncode) == ("answered\n", "unknown\n2\n", 0)
+
+
+def hold(sock: socket.socket) -> None:
+    while sock.recv(4096):
+        pass

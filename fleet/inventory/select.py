@@ -168,17 +168,17 @@ class Selectors:
     def _term(self, kind: str, term: str, text: str, inside: tuple[str, ...]) -> Indices:
         universe = self._universe(kind)
         bare = term.replace("'", "")
+        quoted = term.startswith("'")
+        key, equals, value = ("", "", "") if quoted else term.partition("=")
+        if equals and (self._is_known_key(key) or bare not in universe.words):
+            return self._attribute(kind, key, value, text)
         if bare in universe.words:
             return universe.match_word(bare)
-        if not term.startswith("'"):
-            key, equals, value = term.partition("=")
-            if equals:
-                return self._attribute(kind, key, value, text)
-            if bare == "all":
-                return universe.all
-            if bare in self._inventory.groups:
-                return self._group(kind, bare, inside)
-        matched = frozenset() if term.startswith("'") else universe.match_word(bare)
+        if bare == "all" and not quoted:
+            return universe.all
+        if bare in self._inventory.groups and not quoted:
+            return self._group(kind, bare, inside)
+        matched = frozenset() if quoted else universe.match_word(bare)
         if not matched and not self._is_known_word(term):
             raise EmptySelection(
                 f"{bare!r} in the selector {text!r} is no title, host, name or group, and as a pattern it matches"
@@ -202,10 +202,14 @@ class Selectors:
             return any(bare in universe.words for universe in universes)
         return any(universe.match_word(bare) for universe in universes)
 
+    def _is_known_key(self, key: str) -> bool:
+        key = key.removeprefix("label.")
+        return key in _KEYS or any(key in self._universe(each).attributes for each in ("entities", "hosts"))
+
     def _attribute(self, kind: str, key: str, value: str, text: str) -> Indices:
         key = key.removeprefix("label.")
         bare = value.replace("'", "")
-        if key not in _KEYS and not any(key in self._universe(each).attributes for each in ("entities", "hosts")):
+        if not self._is_known_key(key):
             known = ", ".join(_KEYS)
             raise EmptySelection(f"{key!r} in the selector {text!r} is none of {known}, nor a label of anything")
         self._check_closed(key, bare, text)

@@ -19,7 +19,6 @@ from typing import Any, Final, Self
 
 from fleet.errors import HistoryError
 from fleet.report import history_tables as tables
-from fleet.report.echo_rows import make_line, make_row
 from fleet.report.history_file import check_absence, check_file, make_private, make_private_folder, rebuild_hint, wal_of
 from fleet.report.masking import mask_arguments
 from fleet.report.records import AppliedFleet, FailingSince, RunStart, SheetMark, Snapshot, StoredRun
@@ -107,7 +106,7 @@ class History:
 
     def record_echo_results(self, run_id: str, lines: Iterable[EchoLine]) -> None:
         """Results of a sweep, all or a part, in one transaction."""
-        rows = [make_row(line) for line in lines]
+        rows = [line.columns for line in lines]
         with self._writing() as cursor:
             number = _number(cursor, run_id)
             last = cursor.execute("SELECT max(row) FROM echo_results").fetchone()[0] or 0
@@ -285,7 +284,7 @@ class History:
 
     def _echoes(self, number: int) -> tuple[EchoLine, ...]:
         statement = f"SELECT {tables.ECHO_COLUMNS} FROM echo_results WHERE row BETWEEN ? AND ? ORDER BY row"  # noqa: S608
-        return tuple(make_line(row) for span in self._spans(number) for row in self._read(statement, span))
+        return tuple(EchoLine.from_columns(row) for span in self._spans(number) for row in self._read(statement, span))
 
     def _files(self, inventory_digest: str) -> Mapping[str, bytes]:
         statement = (

@@ -154,7 +154,7 @@ def _finding(finding: FindingLine) -> Mapping[str, Any]:
 def _sweep(report: RunReport) -> Mapping[str, Any] | None:
     if not report.echoes and not report.unreported:
         return None
-    return {"summary": summarize_echoes(report), "results": [dict(line.row) for line in report.echoes]}
+    return {"summary": summarize_echoes(report), "results": [line.row for line in report.echoes]}
 
 
 def _dump(value: Any) -> str:
@@ -269,8 +269,9 @@ def format_sweep_csv(report: RunReport) -> str:
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow((*_COLUMNS, "as_desired", "warnings", *_PEER_COLUMNS))
     for line in report.echoes:
-        peer = line.row["peer"] or {}
-        cells = (*(line.row[column] for column in _COLUMNS), "yes" if line.as_desired else "no")
-        texts = (" | ".join(line.row["warnings"]), *(peer.get(column) for column in _PEER_COLUMNS))
+        row = line.row
+        peer = row["peer"] or {}
+        cells = (*(row[column] for column in _COLUMNS), "yes" if line.as_desired else "no")
+        texts = (" | ".join(row["warnings"]), *(peer.get(column) for column in _PEER_COLUMNS))
         writer.writerow([guard_cell(cell) for cell in (*cells, *texts)])
     return out.getvalue()

@@ -68,10 +68,10 @@ def _value(line: EchoLine, dimension: str) -> str | None:
     if not dimension:
         return ""
     if dimension != "network":
-        value = line.row[dimension]
+        value = line.value(dimension)
         return None if value is None else str(value)
     try:
-        address = ip_address(str(line.row["address"]))
+        address = ip_address(str(line.value("address")))
     except ValueError:
         return None
     return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))

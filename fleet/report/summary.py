@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from fleet.errors import Problem, Severity
+from fleet.report import echo_rows
 
 AS_DESIRED = 0
 BROKEN = 1
@@ -72,20 +73,57 @@ class HostLine:
         return _HOST_VERDICTS.get(self.outcome, Verdict.WRONG)
 
 
-@dataclass(frozen=True, slots=True)
 class EchoLine:
     """One result of a sweep: the contract's JSON object, and whether it is as desired.
 
-    `as_desired` is verify's word: it knows what the inventory accepts of this entity.
+    `as_desired` is verify's word: it knows what the inventory accepts of this entity. Kept as columns and made a
+    JSON object when asked, so that 100,000 of them are small.
     """
 
-    row: Mapping[str, Any]
-    as_desired: bool
+    __slots__ = ("columns",)
+
+    def __init__(self, row: Mapping[str, Any], as_desired: bool) -> None:
+        self.columns: echo_rows.Columns = echo_rows.make_columns(row, as_desired)
+
+    @classmethod
+    def from_columns(cls, columns: echo_rows.Columns) -> Self:
+        """A result as the history gives it back."""
+        line = cls.__new__(cls)
+        line.columns = columns
+        return line
+
+    @property
+    def row(self) -> dict[str, Any]:
+        """The contract's JSON object, made anew each time."""
+        return echo_rows.make_row(self.columns)
+
+    @property
+    def as_desired(self) -> bool:
+        """Whether it answered, ended as its `accept` allows, or was skipped."""
+        return bool(self.columns[echo_rows.AS_DESIRED])
 
     @property
     def outcome(self) -> str:
         """The word of the contract."""
-        return str(self.row["outcome"])
+        return str(self.columns[echo_rows.OUTCOME])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What else is worth knowing."""
+        return echo_rows.read_warnings(self.columns)
+
+    def value(self, key: str) -> Any:
+        """One plain value of the object, such as `ae_title` or `connect_s`, without making the object."""
+        return self.columns[echo_rows.INDEX[key]]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, EchoLine) and self.columns == other.columns
+
+    def __hash__(self) -> int:
+        return hash(self.columns)
+
+    def __repr__(self) -> str:
+        return f"EchoLine({self.row!r}, {self.as_desired!r})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +236,7 @@ class RunReport:
     def failed_names(self) -> tuple[str, ...]:
         """Titles and hosts that are not as desired: what `-l @failed` means, sorted."""
         hosts = (line.host for line in self.all_hosts if line.verdict is Verdict.WRONG)
-        titles = (str(line.row["ae_title"]) for line in self.failed_echoes)
+        titles = (str(line.value("ae_title")) for line in self.failed_echoes)
         return tuple(sorted({*hosts, *titles}))
 
     @property

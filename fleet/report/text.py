@@ -123,7 +123,7 @@ def format_sweep(report: RunReport, palette: Palette = PLAIN, *, all_results: bo
     shared = [palette.paint("bad", safe_text(str(cause))) for cause in causes]
     failing = sorted(report.failed_echoes, key=_echo_order)
     others = sorted((line for line in report.echoes if line.as_desired), key=_echo_order)
-    shown = [*failing, *(line for line in others if all_results or line.row["warnings"])]
+    shown = [*failing, *(line for line in others if all_results or line.warnings)]
     total = sum(report.echo_counts.values())
     gone = [f"{report.unreported} were asked and never reported"] if report.unreported else []
     summary = f"{_count(total, 'association')}: {format_counts(report.echo_counts)}"
@@ -131,23 +131,22 @@ def format_sweep(report: RunReport, palette: Palette = PLAIN, *, all_results: bo
 
 
 def _echo_order(line: EchoLine) -> tuple[str, str, str, int]:
-    row = line.row
-    return (line.outcome, str(row["ae_title"]), str(row["address"]), row["port"] or 0)
+    return (line.outcome, str(line.value("ae_title")), str(line.value("address")), line.value("port") or 0)
 
 
 def _echo_table(lines: Sequence[EchoLine], palette: Palette) -> Iterator[str]:
     cells = [
-        (line.outcome, safe_text(str(line.row["ae_title"])), format_place(line.row["address"], line.row["port"]))
+        (line.outcome, safe_text(str(line.value("ae_title"))), format_place(line.value("address"), line.value("port")))
         for line in lines
     ]
     widths = [max((len(row[column]) for row in cells), default=0) for column in range(3)]
     for line, (outcome, title, place) in zip(lines, cells, strict=True):
         style = "bad" if not line.as_desired else "good" if outcome == "answered" else "warn"
         word = palette.paint(style, outcome.ljust(widths[0]))
-        asker = "" if line.row["from"] == "controller" else f"(from {safe_text(str(line.row['from']))}) "
-        detail = safe_text(str(line.row["detail"]))
+        asker = "" if line.value("from") == "controller" else f"(from {safe_text(str(line.value('from')))}) "
+        detail = safe_text(str(line.value("detail")))
         yield f"{word}  {title.ljust(widths[1])}  {place.ljust(widths[2])}  {asker}{detail}".rstrip()
-        for warning in line.row["warnings"]:
+        for warning in line.warnings:
             yield f"    {palette.paint('warn', 'warning:')} {safe_text(str(warning))}"
 
 

@@ -28,16 +28,18 @@ PATH = "/etc/haproxy/haproxy.cfg"
 MAX_LINE_BYTES = 1900  # its own limit is 2,048
 ADDRESSES_A_LINE = 32  # its own limit is 64 words a line
 # A UID of the UUID-derived kind (PS3.5 annex B.2), made once for the checks that this program renders.
-CHECK_CLASS_UID = "2.25.271828182845904523536028747135266249775"
+CHECK_CLASS_UID = "2.25.317328850477010045268316876156877959864"
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+*\[\]-]+", re.ASCII)
 
 CHECK = FileCheck(
     "haproxy -c",
     """\
 command -v /usr/sbin/haproxy >/dev/null || { echo 'haproxy is not on this host'; exit 75; }
-timeout -k 1 20 /usr/sbin/haproxy -c -q -f "$1" >"$2/said" 2>&1
+timeout -k 1 20 /usr/sbin/haproxy -c -f "$1" >"$2/said" 2>&1
 status=$?
-sed 's#'"$1"'#haproxy.cfg#g' "$2/said" | head -n 20
+if [ "$status" -ne 0 ]; then
+  sed -n -e 's#'"$1"'#haproxy.cfg#g' -e 's#.*\\[ALERT\\][^:]*: *#haproxy: #p' "$2/said" | head -n 10
+fi
 if [ "$status" -ge 124 ]; then exit 75; fi
 exit "$status"
 """,

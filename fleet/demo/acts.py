@@ -126,9 +126,10 @@ def _validate_and_render(stage: Stage) -> None:
     teller.show(f"{inventory.name} is valid: {counts} ({known})")
     teller.say("(the warnings, left out here, tell what dcmtk's servers cannot do)")
     teller.claim(stage.opened.contacts == 0, "valid, and nobody was contacted")
-    teller.command("fleet render -d rendered")
+    teller.command("fleet render")
     rendered = render_hosts(stage.reading, make_context(stage.hospital, "demo-render"))
     teller.show(f"{host.host}: {len(host.files)} files, {len(host.services)} service" for host in rendered.values())
+    teller.say("(what is in them: below, where they are written)")
     files = [file for host in rendered.values() for file in host.files]
     table = next((file.content for file in files if file.path == ARCHIVE_FILE), "")
     admitted = {(row.calling, row.address) for row in parse_admissions(table)}

@@ -29,7 +29,7 @@ class Machine:
         def dcmqrscp(words: Sequence[str]) -> Answer:
             return check_dcmqrscp(Command("dcmqrscp", tuple(words), root, host.address))
 
-        self._userland = UserlandServer(root, {"systemctl": self.units.answer, "dcmqrscp": dcmqrscp})
+        # First the door: where it is taken, this hospital is open already, and nothing of it may be touched.
         self.sshd = SshServer(
             Login(
                 root=root,
@@ -40,6 +40,7 @@ class Machine:
                 user=host.ssh.user,
             )
         )
+        self._userland = UserlandServer(root, {"systemctl": self.units.answer, "dcmqrscp": dcmqrscp})
         self.units.start_enabled()
 
     def close(self) -> None:

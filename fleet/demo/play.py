@@ -10,7 +10,6 @@ from fleet.demo.acts import Stage, play, read_stage
 from fleet.demo.opening import OpenHospital
 from fleet.demo.premises import Hospital, make_hospital
 from fleet.demo.telling import Tell, Teller
-from fleet.demo.units import CannotStartError
 from fleet.errors import FleetError, UsageError
 
 AS_TOLD, NOT_AS_TOLD = 0, 1
@@ -66,7 +65,7 @@ def _play(hospital: Hospital, teller: Teller) -> None:
         reading = read_stage(hospital)
         with OpenHospital(hospital, reading.inventory) as opened:
             play(Stage(hospital, opened, reading, teller))
-    except (FleetError, CannotStartError, OSError) as error:
+    except (FleetError, OSError) as error:
         teller.claim(False, f"the story broke off: {error}")
 
 

@@ -3,6 +3,8 @@
 import socket
 from collections.abc import Iterable, Mapping
 
+from fleet.demo.units import CannotStartError
+
 CONTROLLER = "127.0.0.1"
 
 
@@ -15,7 +17,7 @@ def choose_ports(addresses: Mapping[str, str]) -> dict[str, int]:
     try:
         for name, address in addresses.items():
             held[name] = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-            held[name].bind((address, 0))
+            _bind(held[name], address)
         return {name: held[name].getsockname()[1] for name in held}
     finally:
         _close(held.values())
@@ -24,6 +26,14 @@ def choose_ports(addresses: Mapping[str, str]) -> dict[str, int]:
 def is_loopback(address: str) -> bool:
     """Whether an IPv4 address, written as numbers, stays on this machine."""
     return address.startswith("127.") and len(address.split(".")) == 4
+
+
+def _bind(stream: socket.socket, address: str) -> None:
+    try:
+        stream.bind((address, 0))
+    except OSError as error:
+        hint = "the demo needs a machine whose loopback is all of 127.0.0.0/8, as Linux has it"
+        raise CannotStartError(f"nobody can listen at {address} ({error.strerror}): {hint}") from error
 
 
 def _close(sockets: Iterable[socket.socket]) -> None:

@@ -19,6 +19,7 @@ import paramiko
 
 from fleet.demo.chroot import keep_programs_inside
 from fleet.demo.ports import is_loopback
+from fleet.demo.units import CannotStartError
 
 _LOG = "fleet.demo.paramiko"
 _LOGIN_S = 10.0
@@ -52,7 +53,11 @@ class SshServer:
         self._login = login
         self._connections: list[_Connection] = []
         self.connections_seen = 0
-        self._socket = socket.create_server((login.address, login.port), backlog=32)
+        try:
+            self._socket = socket.create_server((login.address, login.port), backlog=32)
+        except OSError as error:
+            where = f"{login.address} port {login.port}"
+            raise CannotStartError(f"{where}: {error.strerror}; is this hospital open in another terminal?") from error
         self._thread = threading.Thread(target=self._accept, name=f"demo-ssh-{login.root.name}", daemon=True)
         self._thread.start()
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from fleet.errors import FleetError
+
 _WANTS = "etc/systemd/system/multi-user.target.wants"
 _UNIT = re.compile(r"[A-Za-z0-9_][A-Za-z0-9:_.@-]{0,240}\.[a-z]+", re.ASCII)
 
@@ -29,7 +31,7 @@ class Server(Protocol):
         """End it and everything it started; never raises."""
 
 
-class CannotStartError(Exception):
+class CannotStartError(FleetError):
     """A server does not start; the message is what its product would say."""
 
 

@@ -10,6 +10,7 @@ from fleet.demo import acts, play
 from fleet.demo.acts import make_context, read_stage
 from fleet.demo.premises import Hospital
 from fleet.demo.telling import Teller
+from fleet.demo.units import CannotStartError
 from fleet.errors import UsageError
 from fleet.push.pool import ConnectionPool
 from fleet.push.ssh import SshConnector
@@ -65,7 +66,7 @@ def test_every_claim_of_the_story_holds(whole: Run) -> None:
     assert whole.status == 0
 
 
-def test_the_refusal_names_both_places_and_what_it_would_do(whole: Run) -> None:
+def test_the_refusal_names_both_places_and_what_it_would_do(whole: Run) -> None:  # T05
     assert "inventory/boxes.yml:14:15: error[ae-title-duplicate]" in whole.story
     assert "and inventory/boxes.yml:8:15" in whole.story
     assert "images silently go to the other machine" in whole.story
@@ -95,18 +96,21 @@ def test_a_kept_hospital_can_be_opened_again_and_is_as_desired(tmp_path: Path) -
     assert any("fleet demo --open" in line for line in told)
 
     hospital = Hospital((tmp_path / "kept").resolve())
+    opened: list[str] = []
 
     def look() -> None:
+        with pytest.raises(CannotStartError, match="open in another terminal"):
+            play.open_kept(opened.append, tmp_path / "kept", lambda: None)
         reading = read_stage(hospital)
         with ConnectionPool(SshConnector(reading.inventory.hosts)) as pool:
             context = make_context(hospital, "test")
             planned = plan_hosts(reading, context, tuple(reading.inventory.hosts.values()), pool)
         assert (planned.plan.is_empty, planned.failures) == (True, ())
 
-    opened: list[str] = []
     assert play.open_kept(opened.append, tmp_path / "kept", look) == 0
     assert "pacs-1" in opened[0]
     assert demo_threads() == []
+    assert [path for path in hospital.folder.rglob("*") if path.is_fifo() or path.is_socket()] == []
 
 
 def test_a_folder_that_is_in_use_is_not_taken(tmp_path: Path) -> None:

@@ -11,47 +11,26 @@ warning and changes no outcome.
 """
 
 from collections.abc import Callable
-from enum import Enum
 
 from fleet.dicom.association import Indication, PeerFault, Requestor, TransportClosed
 from fleet.dicom.dimse import Command, CommandAssembler, EchoRSP
-from fleet.dicom.errors import PduTooLongError, PeerError, UnrecognizedPduError
+from fleet.dicom.errors import PeerError
 from fleet.dicom.pdu import Abort, AssociateAC, AssociateRJ, DataTF, ReleaseRP, ReleaseRQ
 from fleet.verify.classify import (
     Parties,
     classify_connect_error,
     describe_abort,
     describe_context,
-    describe_lost,
     describe_rejection,
     describe_status,
-    describe_stranger,
-    looks_like_tls,
 )
+from fleet.verify.endings import Phase, classify_expiry, classify_fault, classify_loss
 from fleet.verify.prepare import ECHO_CONTEXT_ID, Preparer, Question
 from fleet.verify.tls import TlsError, TlsLayer
 from fleet.verify.values import Outcome, Timeouts
 
 # All that one peer may send us in one dialogue: an accept and a few answers are below 2 KB.
 MAX_RECEIVED_BYTES = 262_144
-
-
-class Phase(Enum):
-    """Where the dialogue is; the values complete the sentence "the peer aborted …"."""
-
-    CONNECT = "while the connection was opened"
-    TLS = "during the TLS handshake"
-    ASSOCIATE = "the association request"
-    ECHO = "the C-ECHO"
-    RELEASE = "the release"
-    OVER = "after the end"
-
-
-_DURING = {
-    Phase.ASSOCIATE: "while the association was requested",
-    Phase.ECHO: "during C-ECHO",
-    Phase.RELEASE: "during the release",
-}
 
 Trace = Callable[[str, bytes], None]
 
@@ -174,7 +153,7 @@ class EchoDialogue:
             limit = "the total deadline"
         else:
             limit = f"{self.deadline - self._phase_from:g} s"
-        self._describe_expiry(limit)
+        self._break_off(*classify_expiry(self.phase, limit, self._received_bytes))
         return self._leave()
 
     def interrupted(self) -> bytes:
@@ -207,10 +186,7 @@ class EchoDialogue:
             sealed = tls.encrypt(out)
             return sealed + tls.close() if self.over else sealed
         except TlsError as error:
-            if self.phase is Phase.RELEASE:
-                self._end_release(str(error))
-            else:
-                self._end(Outcome.TLS_FAILED, str(error))
+            self._break_off(Outcome.TLS_FAILED, str(error))
             return tls.encrypt(b"")
 
     def _receive_plain(self, data: bytes, now: float) -> bytes:
@@ -335,31 +311,17 @@ class EchoDialogue:
     # What can go wrong.
 
     def _on_abort(self, abort: Abort) -> None:
-        if self.phase is Phase.RELEASE:
-            self._end_release(describe_abort(abort, Phase.RELEASE.value))
-        else:
-            self._end(Outcome.ASSOCIATION_ABORTED, describe_abort(abort, self.phase.value))
+        self._break_off(Outcome.ASSOCIATION_ABORTED, describe_abort(abort, self.phase.value))
 
     def _on_fault(self, error: PeerError) -> None:
         """The core aborts by itself; here it gets its name."""
-        if self.phase is Phase.RELEASE:
-            self._end_release(error.words)
-        elif self.phase is not Phase.ASSOCIATE:
-            self._end(Outcome.ASSOCIATION_ABORTED, f"we aborted {_DURING[self.phase]}: {error.words}")
-        elif looks_like_tls(self._answers_head):
-            self._end(Outcome.TLS_FAILED, "it seems to want TLS: it answered our plain request with a TLS record")
-        elif isinstance(error, UnrecognizedPduError | PduTooLongError):
-            self._end(Outcome.NOT_DICOM, f"{error.words}; {describe_stranger(self._answers_head)}")
-        else:
-            self._end(Outcome.NOT_DICOM, f"the answer to the association request is not one: {error.words}")
+        self._break_off(*classify_fault(self.phase, error, self._answers_head))
 
     def _on_release_request(self) -> None:
-        association = self._association
-        if self.phase is Phase.RELEASE:  # both sides at once (PS3.8 table 9-10, AR-8): answer, go on waiting
-            association.answer_release()
-            return
-        association.answer_release()
-        self._end(Outcome.ECHO_FAILED, "the peer released the association instead of answering C-ECHO")
+        self._association.answer_release()
+        if self.phase is not Phase.RELEASE:  # else both at once (PS3.8 table 9-10, AR-8): ours is still due
+            words = "the peer released the association instead of answering C-ECHO"
+            self._end(Outcome.ECHO_FAILED, words)
 
     def _lost(self, number: int | None, now: float) -> None:
         if self.over:
@@ -374,40 +336,12 @@ class EchoDialogue:
             self._on_lost(number)
 
     def _on_lost(self, number: int | None) -> None:
-        if self.phase is Phase.RELEASE:
-            self._end_release("the peer closed the connection without answering the release")
-            return
-        words = describe_lost(number, _DURING[self.phase], self._received_bytes, self._port)
-        if looks_like_tls(self._answers_head):
-            self._end(Outcome.TLS_FAILED, "it seems to want TLS: it answered our plain request with a TLS record")
-        elif self._answers_head and self.phase is Phase.ASSOCIATE and self._answers_head[0] > 7:
-            self._end(Outcome.NOT_DICOM, describe_stranger(self._answers_head))
-        else:
-            self._end(Outcome.CONNECTION_LOST, words)
-
-    def _describe_expiry(self, limit: str) -> None:
-        came = f" ({self._received_bytes} bytes came)" if self._received_bytes else ""
-        phase = self.phase
-        if phase is Phase.CONNECT:
-            words = f"the connection was not answered within {limit}; the host is off, or a firewall drops"
-            self._end(Outcome.CONNECT_TIMEOUT, words)
-        elif phase is Phase.TLS:
-            words = f"the TLS handshake was not over within {limit}{came}; it may not speak TLS"
-            self._end(Outcome.TLS_FAILED, words)
-        elif phase is Phase.ASSOCIATE:
-            words = f"the association request was not answered within {limit}{came}; the service may hang"
-            self._end(Outcome.ASSOCIATION_TIMEOUT, words)
-        elif phase is Phase.ECHO:
-            self._end(Outcome.ECHO_TIMEOUT, f"C-ECHO was not answered within {limit}; the service may hang")
-        elif phase is Phase.RELEASE:
-            self._end_release(f"the peer did not answer the release within {limit}")
+        head = self._answers_head
+        self._break_off(*classify_loss(self.phase, number, self._received_bytes, self._port, head))
 
     def _refuse_flood(self) -> bytes:
         words = f"the peer sent more than {MAX_RECEIVED_BYTES} bytes; nothing of that belongs to a C-ECHO"
-        if self.phase is Phase.RELEASE:
-            self._end_release(words)
-        else:
-            self._end(Outcome.ASSOCIATION_ABORTED, f"we aborted: {words}")
+        self._break_off(Outcome.ASSOCIATION_ABORTED, f"we aborted: {words}")
         return self._leave()
 
     # Small steps.
@@ -428,9 +362,13 @@ class EchoDialogue:
         self._settle(outcome, detail)
         self._over()
 
-    def _end_release(self, words: str) -> None:
-        self.warnings += (f"the release failed: {words}",)
-        self._over()
+    def _break_off(self, outcome: Outcome, words: str) -> None:
+        """An end in disorder: a failure, or only a warning when everything but the release was done."""
+        if self.phase is Phase.RELEASE:
+            self.warnings += (f"the release failed: {words}",)
+            self._over()
+        else:
+            self._end(outcome, words)
 
     def _over(self) -> None:
         self.over = True

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from fleet.dicom.association import make_command_pdu
 from fleet.dicom.dimse import EchoRSP
 from fleet.dicom.pdu import Abort, AssociateRJ, ReleaseRP, ReleaseRQ, decode_pdu
-from fleet.verify.dialogue import EchoDialogue, Phase
+from fleet.verify.dialogue import EchoDialogue
+from fleet.verify.endings import Phase
 from fleet.verify.prepare import Preparer, Question
 from fleet.verify.values import Outcome, Timeouts
 from tests.verify.peers import ACCEPT, ANSWER, RELEASED

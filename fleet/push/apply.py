@@ -177,13 +177,15 @@ class _Run:
 
     def _list_silent(self, observed: ObservedHost) -> list[str]:
         """Services that are up for systemd but listen nowhere, or are kept up by restarts."""
+        # A start by hand sets systemd's count of automatic restarts to zero: what is there came after us.
+        begun = {step.unit for step in self.plan.steps if isinstance(step, StartUnit | RestartUnit)}
+        ports = observed.facts.listening
         found = []
         for service in self.plan.rendered.services:
             seen = observed.services.get(service.unit)
-            ports = observed.facts.listening
             if service.port is not None and ports is not None and service.port not in ports:
                 found.append(f"{service.unit} runs, but nothing listens on port {service.port}")
-            if seen is not None and seen.automatic_restarts and self._touched_units():
+            if seen is not None and seen.automatic_restarts and service.unit in begun:
                 found.append(f"{service.unit} keeps dying: systemd restarted it {seen.automatic_restarts} times")
         return found
 

@@ -42,12 +42,13 @@ class SshOptions:
     """What the person who runs fleet brings: keys of their own, a known_hosts file, an agent's socket.
 
     `identity_files` and the agent serve hosts that name no `identity_file`; files that do not exist are
-    passed over.
+    passed over. `home` is what `~` in an `identity_file` stands for.
     """
 
     identity_files: tuple[Path, ...] = ()
     known_hosts: Path | None = None
     agent_socket: str | None = None
+    home: Path | None = None
 
 
 class _Deadline:
@@ -313,7 +314,10 @@ class _Hop:
         return find_known_keys(self.host.host_keys, text, self.host.address, self.host.ssh.port)
 
     def read_host_key(self) -> HostKey:
-        key = self.transport.get_remote_server_key()
+        try:
+            key = self.transport.get_remote_server_key()
+        except paramiko.SSHException as error:
+            raise self._fail("handshake", error, "broke the connection") from error
         return HostKey(key.get_name(), key.asbytes())
 
     def check_host_key(self) -> None:
@@ -356,12 +360,16 @@ class _Hop:
         named = self.host.ssh.identity_file
         agent_keys = list(agent.get_keys()) if agent else []
         if named is not None:
-            return [(named, _read_key(Path(named), agent_keys, self.where))]
+            return [(named, _read_key(self._expand(named), agent_keys, self.where))]
         keys: list[tuple[str, paramiko.PKey]] = [(f"agent key {key.get_name()}", key) for key in agent_keys]
         for path in self.options.identity_files:
             with contextlib.suppress(NetworkError):  # a key of the person's own that does not fit is not an error
                 keys.append((str(path), _read_key(path, agent_keys, self.where)))
         return keys[:_MAX_KEYS]
+
+    def _expand(self, named: str) -> Path:
+        home = self.options.home
+        return home / named.removeprefix("~/") if home is not None and named.startswith("~/") else Path(named)
 
     def _fail(self, phase: str, error: BaseException | None, what: str) -> NetworkError:
         if self.deadline.is_over:
@@ -373,7 +381,7 @@ class _Hop:
 def _read_key(path: Path, agent_keys: Sequence[paramiko.PKey], where: str) -> paramiko.PKey:
     """A private key; one with a passphrase is looked for in the agent, by its public half."""
     try:
-        key: paramiko.PKey = paramiko.PKey.from_path(path.expanduser())
+        key: paramiko.PKey = paramiko.PKey.from_path(path)
     except FileNotFoundError as error:
         raise NetworkError(f"{where}: identity file {path} does not exist", phase="login") from error
     except Exception as error:  # the crypto library's own families
@@ -391,7 +399,7 @@ def _read_key(path: Path, agent_keys: Sequence[paramiko.PKey], where: str) -> pa
 
 def _read_public_blob(path: Path) -> bytes | None:
     try:
-        words = Path(f"{path.expanduser()}.pub").read_text("ascii").split()
+        words = Path(f"{path}.pub").read_text("ascii").split()
         return base64.b64decode(words[1], validate=True)
     except (OSError, ValueError, IndexError):
         return None

@@ -216,10 +216,9 @@ class Push:
     longest_s: float
 
 
-DEADLINE_S = 1.0
-
-
-def push_through(server: SshServer, rendered: RenderedHost, limit: int | None, *, silent: bool = False) -> Push:
+def push_through(
+    server: SshServer, rendered: RenderedHost, limit: int | None, *, silent: bool = False, deadline_s: float = 5.0
+) -> Push:
     """Log in, observe, apply, each phase with the same deadline; a link that breaks ends it."""
     longest_s = 0.0
     began = time.monotonic()
@@ -233,12 +232,12 @@ def push_through(server: SshServer, rendered: RenderedHost, limit: int | None, *
         host = replace(host, ssh=replace(host.ssh, port=link.port))
         transport = None
         try:
-            transport = SshConnector({}).open_(host, deadline_s=DEADLINE_S)
+            transport = SshConnector({}).open_(host, deadline_s=deadline_s)
             mark()
-            observed = observe_host(rendered, transport, deadline_s=DEADLINE_S)
+            observed = observe_host(rendered, transport, deadline_s=deadline_s)
             mark()
             plan = make_host_plan(rendered, observed, adopt=False)
-            stages = Deadlines(DEADLINE_S, DEADLINE_S, DEADLINE_S, DEADLINE_S)
+            stages = Deadlines(deadline_s, deadline_s, deadline_s, deadline_s)
             apply_host(plan, transport, ApplySettings(1, stages, 0, 0), lambda _event: mark())
         except FleetError:
             pass
@@ -273,11 +272,14 @@ def test_a_link_cut_at_any_byte_leaves_files_whole_and_the_next_run_finishes(  #
     push_through(server, render("1"), None)
     total = push_through(server, render("0"), None).passed
     count = 5 if silent else 25
+    deadline_s = 1.0 if silent else 5.0
     for step in range(count):
         target = "1" if step % 2 == 0 else "0"
         before = versions["0" if target == "1" else "1"]
-        cut = push_through(server, render(target), 40 + step * (total - 100) // count, silent=silent)
-        assert cut.longest_s <= DEADLINE_S + 1
+        cut = push_through(
+            server, render(target), 40 + step * (total - 100) // count, silent=silent, deadline_s=deadline_s
+        )
+        assert cut.longest_s <= deadline_s + 1
         now = [(folder / path[1:]).read_text() for path in paths]
         assert set(now) <= {before, versions[target]}
         assert settle(render(target), folder) in {Outcome.CONVERGED, Outcome.UNCHANGED}

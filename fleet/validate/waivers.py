@@ -24,6 +24,8 @@ def apply_waivers(
 ) -> list[Problem]:
     """The problems that stand, and those of the waivers; `waivable` says of every code whether it can be waived."""
     own: list[Problem] = []
+    gone: set[int] = set()
+    over: dict[int, Waiver] = {}
     for waiver in inventory.waivers:
         against = _check_waiver(waiver, waivable)
         if against:
@@ -33,13 +35,12 @@ def apply_waivers(
         covered = [each for each in problems if each.code == waiver.code and not words.isdisjoint(each.subjects)]
         if not covered and not inventory.incomplete:
             own.append(_unused(waiver))
-        over = parse_date(waiver.until) < today
-        expired = {id(each) for each in covered} if over else set()
-        gone = {id(each) for each in covered} if not over else set()
-        problems = [
-            _revived(each, waiver) if id(each) in expired else each for each in problems if id(each) not in gone
-        ]
-    return [*problems, *own]
+        if parse_date(waiver.until) < today:
+            over.update((id(each), waiver) for each in covered)
+        else:
+            gone.update(id(each) for each in covered)
+    standing = (each for each in problems if id(each) not in gone)
+    return [*(_revived(each, over[id(each)]) if id(each) in over else each for each in standing), *own]
 
 
 def _words(selectors: Selectors, where: str) -> frozenset[str]:

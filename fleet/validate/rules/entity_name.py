@@ -18,7 +18,8 @@ def check(context: Context) -> Iterator[Problem]:
         name = entity.name
         known = first.setdefault(name, entity)
         if name == entity.ae_title and (known is entity or known.name == known.ae_title):
-            continue  # two titles: the rule of titles tells it
+            if known is entity or not (known.shared_title or entity.shared_title):
+                continue  # two titles: the rule of titles tells it
         other = known if known is not entity else titles.get(name)
         if other is not None and other is not entity:
             text = (

@@ -3,6 +3,7 @@
 Verbs load lazily, so that `fleet --help` imports neither paramiko nor pynetdicom nor jinja2.
 """
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -92,4 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> None:
     """The console script."""
+    # An inventory is some hundred thousand objects that live until the end: looking through them for cycles
+    # over and over costs a third of reading them.
+    gc.set_threshold(200_000, 20, 100)
     sys.exit(main())

@@ -5,7 +5,6 @@ import json
 import click
 
 from fleet.cli.door import Door, door
-from fleet.report.machine import make_problem
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.text import format_problem_counts, format_problems
 from fleet.workflow.reading import Reading, read_all
@@ -39,6 +38,8 @@ def _summary(reading: Reading) -> str:
 
 
 def _document(reading: Reading) -> dict[str, object]:
+    from fleet.report.machine import make_problem  # only where JSON is asked for
+
     return {
         "schema": "fleet.validate/1",
         "inventory_digest": reading.inventory.digest,

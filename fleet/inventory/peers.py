@@ -87,6 +87,7 @@ class Peers:
     def __init__(self, inventory: Inventory, selectors: Selectors | None = None) -> None:
         self.inventory = inventory
         self.selectors = selectors or Selectors(inventory)
+        self._entity_callers: dict[str, tuple[Peer, ...]] = {}
 
     @cached_property
     def flows(self) -> tuple[ResolvedFlow, ...]:
@@ -203,7 +204,10 @@ class Peers:
 
     def entity_callers(self, entity: Entity) -> tuple[Peer, ...]:
         """The entities that flows allow to call `entity`, one peer a title, sorted by title."""
-        return self._table(self._callers(entity), entity.site, called=False)
+        found = self._entity_callers.get(entity.name)
+        if found is None:
+            found = self._entity_callers[entity.name] = self._table(self._callers(entity), entity.site, called=False)
+        return found
 
     def callers_of(self, entity: Entity) -> tuple[Peer, ...]:
         """Everybody who may call `entity`: entities by flows, then health checks, then probers."""

@@ -18,6 +18,7 @@ PLANTED = {
     "pure": ("fleet/plan/decide.py", "import subprocess"),
     "yaml": ("fleet/playbook.py", "import yaml"),
     "jsonschema": ("fleet/playbook.py", "import jsonschema"),
+    "jsonschema-rs": ("fleet/playbook.py", "import jsonschema_rs"),
     "paramiko": ("fleet/workflow/asking.py", "import paramiko"),
     "jinja2": ("fleet/workflow/rendering.py", "import jinja2"),
     "sqlite": ("fleet/workflow/ledger.py", "import sqlite3"),

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from fleet.documents import parse_document, read_documents
 from fleet.errors import Problem
-from fleet.validate.schema import accepts, check_document, explains, read_item_schemas, text_keys
+from fleet.validate.explaining import explains
+from fleet.validate.schema import accepts, check_document, read_item_schemas, text_keys
 
 EXAMPLE = Path(__file__).parents[2] / "inventory"
 

@@ -1,0 +1,83 @@
+"""Every figure that the README claims, as ratios from one run on this machine.
+
+usage: python benchmarks/run.py            (a few minutes; `make bench`)
+"""
+
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from generated import write_fleet
+from measure import compare, fleet_command, python_command, run_once
+
+YAML_LOAD = (
+    "import sys, pathlib, yaml\n"
+    "for path in sorted(pathlib.Path({folder!r}).rglob('*.yml')):\n"
+    "    yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One measured figure beside what it may be at most."""
+
+    what: str
+    measured: float
+    bound: float
+    unit: str
+
+    def __str__(self) -> str:
+        verdict = "ok" if self.measured <= self.bound else "MISSED"
+        return f"| {self.what} | {self.measured:.2f} {self.unit} | at most {self.bound:g} {self.unit} | {verdict} |"
+
+
+def measure_start(_folder: Path) -> Iterator[Figure]:
+    """How long one waits for the help page."""
+    ours, bare = compare(fleet_command("--help"), python_command("pass"), rounds=15)
+    yield Figure("`fleet --help` to `python -c pass`, wall", ours.wall_s / bare.wall_s, 9, "×")
+    yield Figure("the same in CPU", ours.cpu_s / bare.cpu_s, 9, "×")
+
+
+def measure_validate(folder: Path) -> Iterator[Figure]:
+    """10,000 entities: against the bare YAML load of the same files, in memory, and twice as many."""
+    ten, twenty = folder / "ten", folder / "twenty"
+    write_fleet(ten, 100, 100)
+    write_fleet(twenty, 200, 100)
+    validate = fleet_command("validate", "-q", "-i", str(ten))
+    ours, bare = compare(validate, python_command(YAML_LOAD.format(folder=str(ten))), rounds=5)
+    yield Figure("validate 10,000 entities to `yaml.load` of the same files, CPU", ours.cpu_s / bare.cpu_s, 2.5, "×")
+    yield Figure("memory of that validation", ours.peak_bytes / 1e6, 400, "MB")
+    double, single = compare(fleet_command("validate", "-q", "-i", str(twenty)), validate, rounds=3)
+    yield Figure("20,000 entities to 10,000, CPU", double.cpu_s / single.cpu_s, 2.2, "×")
+
+
+def measure_render(folder: Path) -> Iterator[Figure]:
+    """1,000 hosts of 500 sites with ten entities each, whole process with reading and writing the files."""
+    inventory = folder / "thousand"
+    write_fleet(inventory, 500, 10)
+    cost = run_once(fleet_command("render", "-q", "-i", str(inventory), "-d", str(folder / "out")))
+    yield Figure("rendering 1,000 hosts, CPU for each ten", cost.cpu_s / 100, 0.1, "s")
+    yield Figure("memory of that rendering", cost.peak_bytes / 1e6, 400, "MB")
+
+
+BENCHMARKS: tuple[Callable[[Path], Iterator[Figure]], ...] = (measure_start, measure_validate, measure_render)
+
+
+def main() -> int:
+    """Run all and print a table; exit status 1 when a bound is missed."""
+    missed = False
+    print("| what | measured | bound | |\n|---|---|---|---|")
+    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
+        for benchmark in BENCHMARKS:
+            for figure in benchmark(Path(folder)):
+                print(figure, flush=True)
+                missed = missed or figure.measured > figure.bound
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -138,6 +138,21 @@ def _decide(sheet: Sheet, mark: Mark | None, has_marks: bool) -> BoxStatus:
     return BoxStatus(sheet, BoxState.OPEN, f"{len(changes)} to change since {since}", changes)
 
 
+def compare_sheets(old: Iterable[Sheet], new: Iterable[Sheet], since: str) -> tuple[BoxStatus, ...]:
+    """What changed between two inventories, whatever was marked: open where something is to be typed."""
+    before = {sheet.box: sheet for sheet in old}
+    return tuple(_compare_one(before.get(sheet.box), sheet, since) for sheet in new)
+
+
+def _compare_one(old: Sheet | None, new: Sheet, since: str) -> BoxStatus:
+    if old is None:
+        return BoxStatus(new, BoxState.OPEN, f"new since {since}")
+    changes = changed_since(old.typed(), new)
+    if not changes:
+        return BoxStatus(new, BoxState.DONE, f"unchanged since {since}")
+    return BoxStatus(new, BoxState.OPEN, f"{len(changes)} to change since {since}", changes)
+
+
 def open_boxes(sheets: Iterable[Sheet], marks: Mapping[str, Mark]) -> tuple[BoxStatus, ...]:
     """Only the open ones."""
     return tuple(status for status in decide_boxes(sheets, marks) if status.state is BoxState.OPEN)

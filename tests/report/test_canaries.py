@@ -9,13 +9,14 @@ from xml.etree import ElementTree
 
 import pytest
 
+from fleet.report.compare import compare_sweeps, format_comparison
 from fleet.report.history import open_history
 from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, format_sweep_json
 from fleet.report.page import Fleet, format_page, make_page
 from fleet.report.records import StoredRun
 from fleet.report.summary import RunReport
 from fleet.report.text import format_history, format_run, format_stored_run
-from tests.report.rows import full_report, start
+from tests.report.rows import echo, full_report, start
 
 CANARIES = {
     "markup": "<script>alert(1)</script><img src=x onerror=y>\"'&amp;]]>",
@@ -46,6 +47,12 @@ TERMINAL: dict[str, Callable[[RunReport], str]] = {
     "text": format_run,
     "verbose text": lambda run: format_run(run, verbose=2),
     "history": history_text,
+    "comparison": lambda run: (
+        format_comparison(compare_sweeps([], run.echoes), run.run_id)
+        + format_comparison(
+            compare_sweeps([echo(run.verb, "echo_failed")], [echo(run.verb, detail=run.verb)]), run.verb
+        )
+    ),
     "sweep json": format_sweep_json,
     "run json": format_run_json,
     "junit": format_junit,

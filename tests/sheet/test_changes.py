@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fleet.sheet.boxes import Sheet
-from fleet.sheet.changes import BoxState, changed_since, decide_boxes, open_boxes
+from fleet.sheet.changes import BoxState, changed_since, compare_sheets, decide_boxes, open_boxes
 from tests.sheet.fleets import sheet
 
 
@@ -113,3 +113,14 @@ def test_a_mark_of_an_older_fleet_that_lacks_a_key_is_a_change_and_no_crash() ->
         del row["as_titles"]
     assert changed_since(stored, page)
     assert changed_since({}, page)
+
+
+def test_two_inventories_are_compared_box_by_box_whatever_was_marked() -> None:
+    changed = ("port: 11113", "port: 11114")
+    old = [sheet("CT01"), sheet("VENDOR_PACS")]
+    new = [sheet("CT01", changed), sheet("VENDOR_PACS", changed), sheet("WS01", changed)]
+    assert [(status.state, status.why) for status in compare_sheets(old, new, "r1")] == [
+        (BoxState.OPEN, "1 to change since r1"),
+        (BoxState.DONE, "unchanged since r1"),
+        (BoxState.OPEN, "new since r1"),
+    ]

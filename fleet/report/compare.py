@@ -1,0 +1,102 @@
+"""`--compare last`: what is different from the sweep before, target by target. Pure."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fleet.report.palette import PLAIN, Palette
+from fleet.report.summary import EchoLine
+from fleet.report.text import format_place
+from fleet.sheet.safe import safe_text
+
+SLOWER_FACTOR: Final = 3.0
+SLOWER_BY_S: Final = 0.5
+
+_Key = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two sweeps side by side; pairs are (before, now).
+
+    Compared is only what both asked and neither skipped; `appeared` and `gone` are what only one of them has.
+    """
+
+    newly_failing: tuple[tuple[EchoLine, EchoLine], ...]
+    failing_otherwise: tuple[tuple[EchoLine, EchoLine], ...]
+    recovered: tuple[tuple[EchoLine, EchoLine], ...]
+    slower: tuple[tuple[EchoLine, EchoLine], ...]
+    appeared: tuple[EchoLine, ...]
+    gone: tuple[EchoLine, ...]
+
+
+def compare_sweeps(before: Sequence[EchoLine], now: Sequence[EchoLine]) -> Comparison:
+    """What changed from one sweep to the next, in the order of the new one."""
+    old, new = _by_target(before), _by_target(now)
+    pairs = [(old[key], line) for key, line in new.items() if key in old]
+    asked = [(was, is_) for was, is_ in pairs if not (_is_skipped(was) or _is_skipped(is_))]
+    return Comparison(
+        newly_failing=tuple(pair for pair in asked if pair[0].as_desired and not pair[1].as_desired),
+        failing_otherwise=tuple(pair for pair in asked if _fails_otherwise(*pair)),
+        recovered=tuple(pair for pair in asked if not pair[0].as_desired and pair[1].as_desired),
+        slower=tuple(pair for pair in asked if _is_slower(*pair)),
+        appeared=tuple(line for key, line in new.items() if key not in old),
+        gone=tuple(line for key, line in old.items() if key not in new),
+    )
+
+
+def _by_target(lines: Iterable[EchoLine]) -> dict[_Key, EchoLine]:
+    return {
+        tuple(line.value(key) for key in ("ae_title", "address", "port", "calling", "from")): line for line in lines
+    }
+
+
+def _is_skipped(line: EchoLine) -> bool:
+    return line.outcome.startswith("skipped")
+
+
+def _fails_otherwise(before: EchoLine, now: EchoLine) -> bool:
+    return not before.as_desired and not now.as_desired and before.outcome != now.outcome
+
+
+def _is_slower(before: EchoLine, now: EchoLine) -> bool:
+    """Three times as long, and by an amount that a person would notice; only answers are compared."""
+    if before.outcome != "answered" or now.outcome != "answered":
+        return False
+    was, is_ = before.value("elapsed_s") or 0.0, now.value("elapsed_s") or 0.0
+    return bool(is_ > SLOWER_FACTOR * was and is_ - was >= SLOWER_BY_S)
+
+
+def format_comparison(comparison: Comparison, run_id: str, palette: Palette = PLAIN) -> str:
+    """What changed since a run, the bad news first; one line when nothing did."""
+    lines = list(_lines(comparison, palette))
+    return "".join(f"{line}\n" for line in lines or [f"no change since {safe_text(run_id)}"])
+
+
+def _lines(comparison: Comparison, palette: Palette) -> Iterator[str]:
+    told = (
+        ("bad", "newly failing", comparison.newly_failing),
+        ("bad", "failing otherwise", comparison.failing_otherwise),
+        ("warn", "slower", comparison.slower),
+        ("good", "recovered", comparison.recovered),
+    )
+    for style, word, pairs in told:
+        for before, now in pairs:
+            change = f"was {_state(before)}, is {_state(now)}"
+            detail = safe_text(now.value("detail") or "")
+            yield f"{palette.paint(style, word)}: {_name(now)}: {change} {detail}".rstrip()
+    for word, lines in (("not asked before", comparison.appeared), ("no longer asked", comparison.gone)):
+        if lines:
+            names = ", ".join(safe_text(str(line.value("ae_title"))) for line in lines[:8])
+            more = f" and {len(lines) - 8} more" if len(lines) > 8 else ""
+            yield f"{word}: {names}{more}"
+
+
+def _state(line: EchoLine) -> str:
+    seconds = line.value("elapsed_s")
+    timed = line.outcome == "answered" and seconds is not None
+    return f"{safe_text(line.outcome)} in {seconds:.3f} s" if timed else safe_text(line.outcome)
+
+
+def _name(line: EchoLine) -> str:
+    return f"{safe_text(str(line.value('ae_title')))} {format_place(line.value('address'), line.value('port'))}"

@@ -1,0 +1,61 @@
+"""What changed since the last sweep."""
+
+from fleet.report.compare import Comparison, compare_sweeps, format_comparison
+from fleet.report.summary import EchoLine
+from tests.report.rows import echo
+
+
+def names(comparison: Comparison) -> dict[str, list[str]]:
+    def title(item: EchoLine | tuple[EchoLine, EchoLine]) -> str:
+        return str((item if isinstance(item, EchoLine) else item[1]).value("ae_title"))
+
+    found = {field: [title(item) for item in getattr(comparison, field)] for field in Comparison.__slots__}
+    return {field: titles for field, titles in found.items() if titles}
+
+
+BEFORE = [
+    echo("FELL"),
+    echo("ROSE", "refused"),
+    echo("STILL", "refused"),
+    echo("OTHER", "refused"),
+    echo("SLOW", elapsed_s=0.1),
+    echo("STEADY"),
+    echo("GONE"),
+    echo("NIGHT", "skipped_policy"),
+]
+NOW = [
+    echo("FELL", "connect_timeout", detail="no answer in 3 s"),
+    echo("ROSE"),
+    echo("STILL", "refused"),
+    echo("OTHER", "echo_timeout"),
+    echo("SLOW", elapsed_s=1.9),
+    echo("STEADY", elapsed_s=0.09),
+    echo("NEW"),
+    echo("NIGHT", "refused"),
+]
+
+
+def test_each_target_is_compared_with_itself() -> None:
+    assert names(compare_sweeps(BEFORE, NOW)) == {
+        "newly_failing": ["FELL"],
+        "failing_otherwise": ["OTHER"],
+        "recovered": ["ROSE"],
+        "slower": ["SLOW"],
+        "appeared": ["NEW"],
+        "gone": ["GONE"],
+    }
+
+
+def test_the_bad_news_comes_first() -> None:
+    assert format_comparison(compare_sweeps(BEFORE, NOW), "r1").splitlines() == [
+        "newly failing: FELL 10.20.0.11:11112: was answered in 0.005 s, is connect_timeout no answer in 3 s",
+        "failing otherwise: OTHER 10.20.0.11:11112: was refused, is echo_timeout",
+        "slower: SLOW 10.20.0.11:11112: was answered in 0.100 s, is answered in 1.900 s",
+        "recovered: ROSE 10.20.0.11:11112: was refused, is answered in 0.005 s",
+        "not asked before: NEW",
+        "no longer asked: GONE",
+    ]
+
+
+def test_nothing_new_is_one_line() -> None:
+    assert format_comparison(compare_sweeps(NOW, NOW), "r1") == "no change since r1\n"

@@ -17,9 +17,8 @@ def check(context: Context) -> Iterator[Problem]:
     for entity in context.inventory.entities:
         name = entity.name
         known = first.setdefault(name, entity)
-        if name == entity.ae_title and (known is entity or known.name == known.ae_title):
-            if known is entity or not (known.shared_title or entity.shared_title):
-                continue  # two titles: the rule of titles tells it
+        if name == entity.ae_title and (known is entity or _are_titles(known, entity)):
+            continue  # two titles: the rule of titles tells it
         other = known if known is not entity else titles.get(name)
         if other is not None and other is not entity:
             text = (
@@ -29,6 +28,11 @@ def check(context: Context) -> Iterator[Problem]:
             at = entity.at("name" if name != entity.ae_title else "ae_title")
             yield error(CODES[0], text, at, other.location, about=(entity.ae_title, name))
     yield from _groups(context)
+
+
+def _are_titles(one: Entity, other: Entity) -> bool:
+    """Whether both have their title for a name; where they may share it, their names have to tell them apart."""
+    return one.name == one.ae_title and not (one.shared_title or other.shared_title)
 
 
 def _groups(context: Context) -> Iterator[Problem]:

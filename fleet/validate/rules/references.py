@@ -168,7 +168,7 @@ def _windows(context: Context) -> Iterator[Problem]:
 def _jumps(inventory: Inventory) -> Iterator[Problem]:
     for host in inventory.hosts.values():
         jump = host.ssh.jump
-        if jump is None or "@" in jump or is_known(inventory, jump):
+        if jump is None or is_known(inventory, jump) or (jump not in inventory.hosts and _is_address(jump)):
             continue
         at = host.at("ssh", "jump")
         if jump not in inventory.hosts:
@@ -183,6 +183,11 @@ def _jumps(inventory: Inventory) -> Iterator[Problem]:
                 f" {host.name}; fleet could not log in; let one of them be reached directly"
             )
             yield error("jump-loop", text, at, inventory.hosts[jump].location, about=(host.name, jump))
+
+
+def _is_address(jump: str) -> bool:
+    """Whether it can be `user@address:port`; a lone word is a host's name, and misspelt."""
+    return any(sign in jump for sign in "@:.")
 
 
 def _returns(inventory: Inventory, host: Host) -> bool:

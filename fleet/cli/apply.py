@@ -1,6 +1,7 @@
 """`fleet apply`: carry out a plan, in batches, until it is done or the budget is spent."""
 
 import sys
+from typing import Any
 
 import click
 
@@ -24,33 +25,23 @@ from fleet.workflow.story import Permissions, Story
 @click.option("--hold-down", default="10s", show_default=True, help="How long services must stay up afterwards.")
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")
-def command(
-    door: Door,
-    planfile: str | None,
-    check: bool,
-    yes: bool,
-    adopt: bool,
-    serial: str | None,
-    max_fail: int,
-    hold_down: str,
-    allow_removal: int,
-    forget_host: tuple[str, ...],
-) -> int:
+def command(door: Door, planfile: str | None, **options: Any) -> int:
     """Carry out what `plan` shows: write beside, check, rename, handlers, look again, and C-ECHO.
 
     Exit status: 0 as desired, 2 a host failed or was not reached, 3 (--check) changes are pending.
     """
     if planfile is not None:
         raise UsageError("saved plans are not built yet; leave PLANFILE out: apply plans and shows what it will do")
-    permissions = Permissions(adopt, allow_removal, forget_host)
+    permissions = Permissions(options["adopt"], options["allow_removal"], options["forget_host"])
+    serial = options["serial"]
     size = int(serial) if serial and serial.isdigit() else serial
-    batching = Batching(size, FailureBudget(max_fail=max_fail), _seconds(hold_down))
+    batching = Batching(size, FailureBudget(max_fail=options["max_fail"]), _seconds(options["hold_down"]))
 
     def act(story: Story) -> None:
         planned = story.plan(None, permissions)
-        if check or planned.plan.is_empty:
+        if options["check"] or planned.plan.is_empty:
             return
-        _ask(door, yes, len(planned.pending))
+        _confirm(options["yes"], len(planned.pending))
         story.apply(batching, None, permissions)
 
     return tell_run(door, "apply", act)
@@ -63,7 +54,7 @@ def _seconds(text: str) -> float:
         raise UsageError(f"--hold-down {text!r} is no time; write 10s, 2m or 500ms") from None
 
 
-def _ask(door: Door, yes: bool, hosts: int) -> None:
+def _confirm(yes: bool, hosts: int) -> None:
     """Nothing is written without a yes; where nobody can be asked, --yes has to be typed."""
     if yes:
         return

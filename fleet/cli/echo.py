@@ -187,8 +187,8 @@ def _tls(options: dict[str, Any]) -> TlsSettings | None:
         return None
     if options["der_keys"]:
         raise UsageError("-der: keys in DER are not built yet; convert them: openssl x509 -inform der -out cert.pem")
-    if options["add_crl_file"]:
-        raise UsageError("+crl: revocation lists are not built yet; nothing was asked")
+    if options["verify_peer_cert"]:
+        raise UsageError("-vc: TLS clients here verify always (-rc) or never (-ic); nothing was asked")
     if len(options["add_cert_file"]) > 1:
         raise UsageError("+cf: give one file; several certificates may stand in it, or use +cd")
     password = "" if options["null_passwd"] else options["use_passwd"]
@@ -197,6 +197,7 @@ def _tls(options: dict[str, Any]) -> TlsSettings | None:
     return TlsSettings(
         ca_file=str(options["add_cert_file"][0]) if options["add_cert_file"] else None,
         ca_folder=str(options["add_cert_dir"]) if options["add_cert_dir"] else None,
+        crl_file=str(options["add_crl_file"]) if options["add_crl_file"] else None,
         cert_file=str(pair[1]) if pair else None,
         key_file=str(pair[0]) if pair else None,
         key_password=password,

@@ -41,7 +41,12 @@ def _result(report: ProbeReport) -> Iterator[str]:
     if len(times) > 1:
         p95 = times[min(len(times) - 1, int(len(times) * 0.95))]
         middle = times[len(times) // 2]
-        yield f"  {len(times)} echoes: min {times[0] * 1000:.2f} ms, median {middle * 1000:.2f} ms, p95 {p95 * 1000:.2f} ms"
+        figures = " ".join(f"{word} {1000 * time_s:.2f} ms" for word, time_s in _named(times[0], middle, p95))
+        yield f"  {len(times)} echoes: {figures}"
+
+
+def _named(least_s: float, median_s: float, p95_s: float) -> tuple[tuple[str, float], ...]:
+    return (("min", least_s), ("median", median_s), ("p95", p95_s))
 
 
 def _negotiation(negotiation: Negotiation) -> Iterator[str]:

@@ -38,11 +38,11 @@ VERBS = {
 class LazyVerbs(click.Group):
     """A group whose verbs are imported only when they are called."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002  click's signature
         """The verbs in the order of a working day."""
         return list(VERBS)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of a verb."""
         if cmd_name not in VERBS:
             return None
@@ -50,7 +50,7 @@ class LazyVerbs(click.Group):
         command: click.Command = module.command
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """The verbs with their words, without importing any of them."""
         with formatter.section("Verbs"):
             formatter.write_dl([(verb, words) for verb, (_, words) in VERBS.items()])

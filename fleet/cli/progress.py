@@ -3,7 +3,7 @@
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
-from fleet.events import Event, HostPhase, ItemFinished, Notice, StageStarted
+from fleet.events import Event, ItemFinished, Notice, StageStarted
 
 
 class TerminalProgress:
@@ -25,7 +25,7 @@ class TerminalProgress:
             self._finish(event)
         elif isinstance(event, Notice):
             self._console.print(event.text, markup=False)
-        elif isinstance(event, HostPhase) and self._verbose:
+        elif self._verbose:
             self._console.print(f"{event.host}: {event.phase} {event.detail}".rstrip(), markup=False)
 
     def _start(self, event: StageStarted) -> None:

@@ -7,7 +7,7 @@ from fleet.cli.connect import open_connector
 from fleet.cli.door import Door
 from fleet.errors import FleetError, InvalidInventory
 from fleet.report.history import open_history
-from fleet.report.machine import format_sweep_csv, format_junit, format_run_json, iter_sweep_json
+from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, iter_sweep_json
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.summary import RunReport
 from fleet.report.text import format_run

@@ -31,10 +31,10 @@ def command(door: Door, strict: bool) -> int:
 def _summary(reading: Reading) -> str:
     inventory = reading.inventory
     titles = sum(len(entity.titles) for entity in inventory.entities)
-    known = f"{len(inventory.entities)} entities ({titles} titles), {len(inventory.hosts)} hosts, {len(inventory.sites)} sites"
+    known = f"{len(inventory.entities)} entities with {titles} titles on {len(inventory.sites)} sites"
     verdict = "is not valid" if reading.errors else "is valid"
     counts = f": {format_problem_counts(reading.problems)}" if reading.problems else ""
-    return f"{inventory.name or 'the inventory'} {verdict}{counts} ({known})"
+    return f"{inventory.name or 'the inventory'} {verdict}{counts} ({known}, {len(inventory.hosts)} hosts of ours)"
 
 
 def _document(reading: Reading) -> dict[str, object]:

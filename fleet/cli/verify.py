@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -33,39 +34,35 @@ from fleet.workflow.story import Story
 @click.option("--timeout", help="Total for a target; never longer than the inventory says.")
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, show_default=True, help="Echoes a target.")
 @click.option("--seed", type=int, help="Of the shuffled order.")
-def command(
-    door: Door,
-    targets: Path | None,
-    sources: tuple[str, ...],
-    drift: bool,
-    override: bool,
-    calling: str,
-    max_associations: int,
-    max_associations_per_host: int | None,
-    pause: str,
-    timeout: str | None,
-    repeat: int,
-    seed: int | None,
-) -> int:
+def command(door: Door, targets: Path | None, sources: tuple[str, ...], **options: Any) -> int:
     """Ask every AE whether it answers, and say why not in the standard's terms.
 
     Exit status: 0 every AE answers, ends as its `accept` allows, or is skipped by policy; 2 one does not, or
     is unknown; 3 (--drift) files differ.
     """
-    settings = SweepSettings(max_associations, max_associations_per_host, _seconds("--pause", pause), repeat, seed)
-    total_s = None if timeout is None else _seconds("--timeout", timeout)
-    asking = Asking(sources or ("controller",), override, settings, total_s)
+    total_s = None if options["timeout"] is None else _seconds("--timeout", options["timeout"])
+    asking = Asking(sources or ("controller",), options["override"], _settings(options), total_s)
 
     def act(story: Story) -> None:
         if targets is None:
-            story.verify(asking, drift=drift)
+            story.verify(asking, drift=options["drift"])
             return
         times = Timeouts() if total_s is None else replace(Timeouts(), total_s=total_s)
-        story.verify_listed(read_targets(targets, calling, times), asking)
+        story.verify_listed(read_targets(targets, options["calling"], times), asking)
 
-    if targets is not None and (drift or sources):
+    if targets is not None and (options["drift"] or sources):
         raise UsageError("--targets needs no inventory: --drift and --from do not go with it")
     return tell_run(door, "verify", act)
+
+
+def _settings(options: dict[str, Any]) -> SweepSettings:
+    return SweepSettings(
+        max_associations=options["max_associations"],
+        max_associations_per_host=options["max_associations_per_host"],
+        pause_s=_seconds("--pause", options["pause"]),
+        repeat=options["repeat"],
+        seed=options["seed"],
+    )
 
 
 def _seconds(option: str, text: str) -> float:

@@ -35,6 +35,16 @@ class Batching:
 
 
 @dataclass(frozen=True, slots=True)
+class Work:
+    """What a change needs at hand: the inventory, the run's parameters, the way to the hosts, the proof."""
+
+    reading: Reading
+    context: Context
+    connector: Connector
+    prove: Prove | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Planned:
     """A plan of all hosts that could be read, what was read, and the outcomes of those that could not."""
 
@@ -95,14 +105,7 @@ def unapplied(planned: Planned, pending: Outcome = Outcome.PENDING) -> tuple[Hos
     return tuple(outcomes)
 
 
-def apply_planned(
-    reading: Reading,
-    context: Context,
-    planned: Planned,
-    connector: Connector,
-    batching: Batching,
-    prove: Prove | None = None,
-) -> tuple[HostOutcome, ...]:
+def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[HostOutcome, ...]:
     """Carry out a plan, a batch at a time, until it is done or the budget is spent.
 
     Failures of reading and refusals count before the first write: with a budget of none, one host that lacks
@@ -115,37 +118,33 @@ def apply_planned(
             outcomes[host.name] = HostOutcome(host.name, Outcome.UNCHANGED, "plan", "")
     total = len(planned.hosts)
     waiting = [host for host in planned.hosts if host.name not in outcomes]
-    order = [host.name for host in backups_first(reading, waiting)]
-    batches = make_batches(order, batching.serial, partners(reading))
+    order = [host.name for host in backups_first(work.reading, waiting)]
+    batches = make_batches(order, batching.serial, partners(work.reading))
     by_name = {host.name: host for host in planned.hosts}
-    settings = ApplySettings(forks=context.forks, hold_s=batching.hold_s)
-    context.observer(StageStarted("apply", len(order)))
+    settings = ApplySettings(forks=work.context.forks, hold_s=batching.hold_s)
+    observer = work.context.observer
+    observer(StageStarted("apply", len(order)))
     for number, batch in enumerate(batches, start=1):
         failed = sum(outcome.outcome.is_failure for outcome in outcomes.values())
         if batching.budget.is_spent(failed, total):
             break
-        context.observer(Notice(f"batch {number} of {len(batches)}: {', '.join(batch)}"))
+        observer(Notice(f"batch {number} of {len(batches)}: {', '.join(batch)}"))
         hosts = [by_name[name] for name in batch]
-        for outcome in _apply_one_batch(hosts, plans, connector, settings, context, prove):
+        for outcome in _apply_one_batch(work, hosts, plans, settings):
             outcomes[outcome.host] = outcome
-            context.observer(ItemFinished("apply", outcome.host, outcome.outcome.value, outcome.detail))
+            observer(ItemFinished("apply", outcome.host, outcome.outcome.value, outcome.detail))
     return tuple(outcomes.get(host.name) or _not_reached(host) for host in planned.hosts)
 
 
 def _apply_one_batch(
-    hosts: Sequence[Host],
-    plans: Mapping[str, HostPlan],
-    connector: Connector,
-    settings: ApplySettings,
-    context: Context,
-    prove: Prove | None,
+    work: Work, hosts: Sequence[Host], plans: Mapping[str, HostPlan], settings: ApplySettings
 ) -> Iterable[HostOutcome]:
     pairs = [(host, plans[host.name]) for host in hosts]
-    outcomes = apply_batch(pairs, connector, settings, context.observer)
-    if prove is None:
+    outcomes = apply_batch(pairs, work.connector, settings, work.context.observer)
+    if work.prove is None:
         return outcomes
     good = [host for host, outcome in zip(hosts, outcomes, strict=True) if not outcome.outcome.is_failure]
-    silent = prove(good) if good else {}
+    silent = work.prove(good) if good else {}
     return [
         replace(outcome, outcome=Outcome.FAILED, phase="echo", detail=silent[outcome.host])
         if outcome.host in silent

@@ -123,7 +123,7 @@ class Ledger:
             finished_at=self._now(),
             hosts=tuple(self._recorded_hosts.values()),
             echoes=tuple(self._recorded_echoes),
-            asked=self._asked if self._asked else None,
+            asked=self._asked or None,
         )
         report = self._report
         if self._history is not None:

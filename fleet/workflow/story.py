@@ -24,7 +24,7 @@ from fleet.verify.values import EchoResult, EchoTarget
 from fleet.workflow.asking import Asking, ask_entities, prove_hosts
 from fleet.workflow.auditing import audit_hosts, audit_strangers
 from fleet.workflow.boxes import box_statuses, boxes_by_hand, mark_boxes_done
-from fleet.workflow.changing import Batching, Planned, apply_planned, plan_hosts, unapplied
+from fleet.workflow.changing import Batching, Planned, Work, apply_planned, plan_hosts, unapplied
 from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.page import page_of
@@ -158,7 +158,7 @@ class Story:
         def prove(changed: Sequence[Host]) -> Mapping[str, str]:
             return prove_hosts(reading, changed)
 
-        outcomes = apply_planned(reading, self.context, planned, self.connector, batching, prove)
+        outcomes = apply_planned(Work(reading, self.context, self.connector, prove), planned, batching)
         self.ledger.hosts(outcomes, planned.by_host)
         self._remember_applied(reading, outcomes)
         self._planned = None

@@ -4,13 +4,13 @@ What may not be asked now (policy, schedule, maintenance, an address that nobody
 once, so that results always add up to what was meant.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fleet.inventory.model import Entity, Inventory, Tls, VerifySettings
 from fleet.inventory.peers import Peers
-from fleet.inventory.schedule import is_open
+from fleet.inventory.schedule import Opening, is_open, parse_opening
 from fleet.verify.values import (
     EchoResult,
     EchoTarget,
@@ -35,9 +35,10 @@ def make_questions(
     """The questions that ask whether `entities` answer; `override` asks also those that policy spares."""
     targets: list[EchoTarget] = []
     skipped: list[EchoResult] = []
+    openings = {name: parse_opening(schedule) for name, schedule in inventory.schedules.items()}
     for entity in entities:
         for target, verify in entity_targets(inventory, entity):
-            reason = None if override else _spared(inventory, verify, now)
+            reason = None if override else _spared(openings, verify, now)
             if target.address == "dhcp":
                 reason = Outcome.SKIPPED_POLICY, "its address is given by DHCP: nobody knows where to ask"
             if reason is None:
@@ -125,7 +126,7 @@ def _tls(inventory: Inventory, tls: Tls) -> TlsSettings:
     return TlsSettings(ca_pem=authority.ca_pem if authority else None, server_name=tls.verify_name)
 
 
-def _spared(inventory: Inventory, verify: VerifySettings, now: datetime) -> tuple[Outcome, str] | None:
+def _spared(openings: Mapping[str, Opening], verify: VerifySettings, now: datetime) -> tuple[Outcome, str] | None:
     """Why an AE is not asked now; None where it is."""
     for window in verify.maintenance:
         if datetime.fromisoformat(window.starts_at) <= now < datetime.fromisoformat(window.ends_at):
@@ -134,7 +135,7 @@ def _spared(inventory: Inventory, verify: VerifySettings, now: datetime) -> tupl
         return None
     if verify.probe == "never":
         return Outcome.SKIPPED_POLICY, f"never asked: {verify.reason}"
-    schedule = inventory.schedules.get(verify.probe)
-    if schedule is not None and is_open(schedule, now):
+    opening = openings.get(verify.probe)
+    if opening is not None and is_open(opening, now):
         return None
     return Outcome.SKIPPED_POLICY, f"asked only in {verify.probe}: {verify.reason}"

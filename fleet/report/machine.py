@@ -12,7 +12,16 @@ from html import escape
 from typing import Any, Final
 
 from fleet.errors import Location, Problem, Severity
-from fleet.report.summary import BoxLine, EchoLine, FindingLine, HostLine, RunReport, Verdict, summarize_echoes
+from fleet.report.summary import (
+    BoxLine,
+    EchoLine,
+    FindingLine,
+    HostLine,
+    RunReport,
+    Verdict,
+    WaiverLine,
+    summarize_echoes,
+)
 from fleet.sheet.safe import guard_cell, safe_text
 
 SWEEP_SCHEMA: Final = "fleet.sweep/1"
@@ -88,6 +97,7 @@ def make_run(report: RunReport) -> Mapping[str, Any]:
         "host_summary": {"total": len(report.all_hosts), **report.host_counts},
         "hosts": [_host(line) for line in report.all_hosts],
         "findings": [_finding(finding) for finding in report.findings],
+        "waivers": [_waiver(each) for each in report.waivers],
         "by_hand": [_box(box) for box in report.by_hand],
         "unconfirmed": list(report.unconfirmed),
         "warnings": list(report.warnings),
@@ -149,6 +159,10 @@ def _box(box: BoxLine) -> Mapping[str, Any]:
 
 def _finding(finding: FindingLine) -> Mapping[str, Any]:
     return {"host": finding.host, "path": finding.path, "code": finding.code, "message": finding.message}
+
+
+def _waiver(each: WaiverLine) -> Mapping[str, Any]:
+    return {"code": each.code, "where": each.where, "until": each.until, "reason": each.reason}
 
 
 def _sweep(report: RunReport) -> Mapping[str, Any] | None:

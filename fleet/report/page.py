@@ -4,6 +4,7 @@ Gathered first as one value, so that the page in HTML to come tells the same sto
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 
@@ -16,6 +17,8 @@ from fleet.report.text import format_boxes, format_place, format_stored_counts
 from fleet.sheet.safe import safe_text
 
 _VERBS = (("validate", "last validate"), ("apply", "last apply"), ("verify", "last sweep"))
+_RUNS_BACK = 50
+_SOON_DAYS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Page:
     waivers: tuple[tuple[Waiver, int], ...]
 
 
-def make_page(history: History, fleet: Fleet, made_at: str, *, warn_below_days: int = 30) -> Page:
+def make_page(history: History, fleet: Fleet, made_at: str) -> Page:
     """Everything that the page says; `made_at` is ISO 8601 in UTC."""
     today = date.fromisoformat(made_at[:10])
     last = tuple((title, _last(history, verb)) for verb, title in _VERBS)
@@ -54,7 +57,7 @@ def make_page(history: History, fleet: Fleet, made_at: str, *, warn_below_days: 
         last=last,
         failing=history.failing_since(),
         hosts_failed=tuple(f"{line.host}: {line.outcome} {line.detail}".strip() for line in bad),
-        waivers=find_expiring(fleet.waivers, today, warn_below_days),
+        waivers=find_ends(fleet.waivers, today),
     )
 
 
@@ -63,6 +66,9 @@ def _last(history: History, verb: str) -> StoredRun | None:
     if verb == "verify":
         found = history.last_sweep()
         return found[0] if found else None
+    if verb == "validate":  # every run that reads the inventory validates it
+        runs = history.list_runs(_RUNS_BACK)
+        return next((run for run in runs if run.start.inventory_digest or run.summary.get("problem_lines")), None)
     applied = history.last_applied() if verb == "apply" else None
     newest = history.last_run(verb=verb)
     if applied is None or (newest is not None and newest.start.started_at >= applied.applied_at):
@@ -70,19 +76,15 @@ def _last(history: History, verb: str) -> StoredRun | None:
     return history.show_run(applied.run_id)
 
 
-def find_expiring(waivers: Iterable[Waiver], today: date, warn_below_days: int = 30) -> tuple[tuple[Waiver, int], ...]:
-    """Waivers that end within so many days or have ended (then the days are negative), the most urgent first.
+def find_ends(waivers: Iterable[Waiver], today: date) -> tuple[tuple[Waiver, int], ...]:
+    """Every waiver with the days that are left (negative when it has ended), the most urgent first.
 
     An `until` that is no date is validate's business and left out here.
     """
     found = []
     for waiver in waivers:
-        try:
-            days = (date.fromisoformat(waiver.until[:10]) - today).days
-        except ValueError:
-            continue
-        if days < warn_below_days:
-            found.append((waiver, days))
+        with suppress(ValueError):
+            found.append((waiver, (date.fromisoformat(waiver.until[:10]) - today).days))
     return tuple(sorted(found, key=lambda pair: (pair[1], pair[0].code, pair[0].where)))
 
 
@@ -100,9 +102,11 @@ def _lines(page: Page, palette: Palette) -> Iterator[str]:
     for title, run in page.last:
         yield f"{title + ':':<15}{_run(run)}"
     yield ""
-    yield from _section("not as desired in the last sweep", _failing(page.failing, palette), "everything answers")
+    swept = dict(page.last).get("last sweep") is not None
+    calm = "everything answers" if swept else ""
+    yield from _section("not as desired in the last sweep", _failing(page.failing, palette), calm)
     yield from _section("hosts not as desired after the last apply", map(safe_text, page.hosts_failed), "")
-    yield from _section("waivers that end", _waivers(page.waivers, palette), "no waiver ends soon")
+    yield from _section("waivers", _waivers(page.waivers, palette), "no waivers")
 
 
 def _run(run: StoredRun | None) -> str:
@@ -134,5 +138,10 @@ def _failing(failing: Sequence[FailingSince], palette: Palette) -> Iterator[str]
 
 def _waivers(waivers: Sequence[tuple[Waiver, int]], palette: Palette) -> Iterator[str]:
     for waiver, days in waivers:
-        when = palette.paint("bad", f"ended {waiver.until}") if days < 0 else f"{days} days left, until {waiver.until}"
+        until = safe_text(waiver.until)
+        if days < 0:
+            when = palette.paint("bad", f"ended {until}")
+        else:
+            style = "warn" if days < _SOON_DAYS else ""
+            when = palette.paint(style, f"{days} days left, until {until}")
         yield f"{safe_text(waiver.code)} for {safe_text(waiver.where)}: {when} ({safe_text(waiver.reason)})"

@@ -166,6 +166,16 @@ class FindingLine:
     message: str
 
 
+@dataclass(frozen=True, slots=True)
+class WaiverLine:
+    """A problem that a team has accepted until a date; listed in every report."""
+
+    code: str
+    where: str
+    until: str
+    reason: str
+
+
 @dataclass(frozen=True)
 class RunReport:
     """One run of one verb: what it was asked, and all that came of it.
@@ -191,6 +201,7 @@ class RunReport:
     asked: int | None = None
     echoes: Sequence[EchoLine] = ()
     findings: tuple[FindingLine, ...] = ()
+    waivers: tuple[WaiverLine, ...] = ()
     warnings: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     by_hand: tuple[BoxLine, ...] = ()

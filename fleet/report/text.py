@@ -18,6 +18,7 @@ from fleet.report.summary import (
     HostLine,
     RunReport,
     Verdict,
+    WaiverLine,
     count_outcomes,
 )
 from fleet.sheet.safe import safe_line, safe_text
@@ -47,6 +48,14 @@ def format_problem_counts(problems: Sequence[Problem]) -> str:
     """`2 errors, 1 warning`."""
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
     return f"{_count(errors, 'error')}, {_count(len(problems) - errors, 'warning')}"
+
+
+def format_waivers(waivers: Iterable[WaiverLine], palette: Palette = PLAIN) -> str:
+    """What a team has accepted, and until when."""
+    word = palette.paint("warn", "waived:")
+    return _text(
+        f"{word} {safe_text(f'{each.code} for {each.where} until {each.until}: {each.reason}')}" for each in waivers
+    )
 
 
 # Plans and hosts -----------------------------------------------------------------------------------------
@@ -183,6 +192,7 @@ def format_run(report: RunReport, palette: Palette = PLAIN, *, verbose: int = 0,
         return ""
     parts = (
         format_problems(report.problems, palette),
+        format_waivers(report.waivers, palette),
         format_plan(report.diffs, report.plan_counts, palette),
         format_hosts(report.all_hosts, palette, all_hosts=verbose > 0),
         format_findings(report.findings, palette),

@@ -5,7 +5,7 @@ from typing import Any
 
 from fleet.errors import Location, Problem, Severity
 from fleet.report.records import RunStart
-from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport
+from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport, WaiverLine
 
 
 def echo(
@@ -94,6 +94,7 @@ def full_report(text: str) -> RunReport:
             ),
         ),
         findings=(FindingLine(text, text, text, text),),
+        waivers=(WaiverLine(text, text, text, text),),
         warnings=(text,),
         notices=(text,),
         by_hand=(BoxLine(text, text, (text,), text),),

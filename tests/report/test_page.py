@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fleet.inventory.model import Waiver
 from fleet.report.history import open_history
-from fleet.report.page import Fleet, find_expiring, format_page, make_page
+from fleet.report.page import Fleet, find_ends, format_page, make_page
 from fleet.report.records import AppliedFleet
 from fleet.report.summary import BoxLine, HostLine
 from tests.report.rows import echo, start
@@ -15,10 +15,10 @@ def waiver(code: str, until: str) -> Waiver:
     return Waiver(code, "site=north", "vendor is slow", until)
 
 
-def test_waivers_that_end_soon_or_have_ended_are_listed_the_most_urgent_first() -> None:
+def test_waivers_are_listed_with_the_days_that_are_left_the_most_urgent_first() -> None:
     waivers = [waiver("b", "2026-12-01"), waiver("a", "2026-11-01"), waiver("c", "2027-11-01"), waiver("d", "some day")]
-    found = find_expiring(waivers, date(2026, 11, 20))
-    assert [(each.code, days) for each, days in found] == [("a", -19), ("b", 11)]
+    found = find_ends(waivers, date(2026, 11, 20))
+    assert [(each.code, days) for each, days in found] == [("a", -19), ("b", 11), ("c", 346)]
 
 
 def test_an_empty_history_makes_a_page_that_says_never(tmp_path: Path) -> None:
@@ -26,6 +26,7 @@ def test_an_empty_history_makes_a_page_that_says_never(tmp_path: Path) -> None:
         text = format_page(make_page(history, Fleet("mercy"), "2026-11-20T08:00:00Z"))
     assert text.startswith("mercy, 2026-11-20T08:00:00Z\n")
     assert text.count("never") == 3
+    assert "everything answers" not in text
     assert "no box is open by hand" in text
 
 
@@ -54,3 +55,12 @@ def test_a_playbook_that_applied_counts_as_the_last_apply(tmp_path: Path) -> Non
         page = make_page(history, Fleet(), "2026-11-20T08:00:00Z")
     assert page.hosts_failed == ("h: failed bad file",)
     assert [run.run_id for title, run in page.last if title == "last apply" and run] == ["r2"]
+
+
+def test_every_run_that_read_the_inventory_is_a_validation(tmp_path: Path) -> None:
+    with open_history(tmp_path / "history.sqlite") as history:
+        history.record_run_start(start("r1", "plan"))
+        history.record_run_finish("r1", "later", 2, {"problems": {"errors": 2}, "problem_lines": [{"code": "x"}]})
+        history.record_run_start(start("r2", "history"))
+        text = format_page(make_page(history, Fleet(), "2026-11-20T08:00:00Z"))
+    assert "last validate: 2026-11-20T01:00:00Z by night, exit status 2; problems: 2 errors  (r1)" in text

@@ -6,10 +6,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from fleet.demo.acts import Stage, play, read_stage
+from fleet.demo.change import play_change
 from fleet.demo.opening import OpenHospital
 from fleet.demo.premises import Hospital, make_hospital
+from fleet.demo.stage import Runs, Stage, read_stage
 from fleet.demo.telling import Tell, Teller
+from fleet.demo.twins import play_twins
 from fleet.errors import FleetError, UsageError
 
 AS_TOLD, NOT_AS_TOLD = 0, 1
@@ -64,7 +66,10 @@ def _play(hospital: Hospital, teller: Teller) -> None:
     try:
         reading = read_stage(hospital)
         with OpenHospital(hospital, reading.inventory) as opened:
-            play(Stage(hospital, opened, reading, teller))
+            stage = Stage(hospital, opened, reading, teller)
+            runs = Runs(stage)
+            play_change(stage, runs)
+            play_twins(stage, runs)
     except (FleetError, OSError) as error:
         teller.claim(False, f"the story broke off: {error}")
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.demo import acts, play
-from fleet.demo.acts import make_context, read_stage
+from fleet.demo import play, twins
 from fleet.demo.premises import Hospital
+from fleet.demo.stage import Runs, Stage, make_context, read_stage
 from fleet.demo.telling import Teller
 from fleet.demo.units import CannotStartError
 from fleet.errors import UsageError
@@ -84,7 +84,7 @@ def test_every_line_fits_into_80_columns_and_moves_no_cursor(whole: Run) -> None
 
 def test_a_story_whose_edit_never_happened_does_not_end_as_told(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-    monkeypatch.setattr(acts, "edit_title", lambda _hospital, _box, _title: ("inventory/boxes.yml", "", ""))
+    monkeypatch.setattr(twins, "edit_title", lambda _hospital, _box, _title: ("inventory/boxes.yml", "", ""))
     assert play.run_demo(told.append) == 1
     assert "  NOT SO  the one error, with both places and what it would do" in told
     assert any(line.startswith("This did not end as told") for line in told)
@@ -128,10 +128,11 @@ def test_only_a_hospital_can_be_opened(tmp_path: Path) -> None:
 def test_what_is_not_so_is_said_and_costs_the_exit_status(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
-    def lie(stage: object) -> None:
-        stage.teller.claim(False, "pigs fly")  # type: ignore[attr-defined]
+    def lie(stage: Stage, _runs: Runs) -> None:
+        stage.teller.claim(False, "pigs fly")
 
-    monkeypatch.setattr(play, "play", lie)
+    monkeypatch.setattr(play, "play_change", lie)
+    monkeypatch.setattr(play, "play_twins", lambda _stage, _runs: None)
     assert play.run_demo(told.append) == 1
     assert "  NOT SO  pigs fly" in told
     assert any("did not end as told (1)" in line for line in told)
@@ -140,10 +141,10 @@ def test_what_is_not_so_is_said_and_costs_the_exit_status(monkeypatch: pytest.Mo
 def test_a_story_that_breaks_off_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
 
-    def break_off(_stage: object) -> None:
+    def break_off(_stage: Stage, _runs: Runs) -> None:
         raise OSError(98, "Address already in use")
 
-    monkeypatch.setattr(play, "play", break_off)
+    monkeypatch.setattr(play, "play_change", break_off)
     assert play.run_demo(told.append) == 1
     assert any("broke off" in line and "Address already in use" in line for line in told)
 

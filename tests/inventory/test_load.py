@@ -1,11 +1,21 @@
 """What loading makes of layers, sites, places and keys that are not built yet."""
 
+import json
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from fleet.documents import parse_document
+from fleet.inventory.peers import Peers
+from fleet.validate.reading import read_inventory
+from fleet.validate.schema import text_keys
 from tests.inventory.reading import find, read_files, read_text, tell
 
+EXAMPLE = Path(__file__).parents[2] / "inventory"
 HOSTS = """
 site: north
 hosts:
@@ -235,3 +245,41 @@ def test_inherited_engine_settings_run_nothing_by_themselves(tmp_path: Path) -> 
     run = find(reading, "B").run
     assert run is not None
     assert dict(run.settings) == {"max_pdu": 16384, "storage_area": "/srv"}
+
+
+def _paths(value: Any, steps: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [steps, *(path for key, inner in items for path in _paths(inner, (*steps, key)))]
+
+
+def _mutate(data: st.DataObject, value: Any) -> Any:
+    """The value with one thing removed, replaced or doubled, somewhere in it."""
+    *path, last = data.draw(st.sampled_from([steps for steps in _paths(value) if steps]))
+    holder = value
+    for step in path:
+        holder = holder[step]
+    match data.draw(st.sampled_from(["replace", "remove", "double"])):
+        case "remove":
+            del holder[last]
+        case "double" if isinstance(holder, list):
+            holder.append(holder[last])
+        case _:
+            holder[last] = data.draw(st.sampled_from([None, True, 0, -5, "x", "", "A B", [], {}, ["x"], {"x": 1}]))
+    return value
+
+
+@settings(max_examples=150, deadline=None)
+@given(data=st.data())
+def test_no_slip_in_a_good_inventory_makes_loading_raise(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    root = tmp_path_factory.mktemp("mutated")
+    shutil.copytree(EXAMPLE, root, dirs_exist_ok=True)
+    for _ in range(data.draw(st.integers(1, 3))):
+        path = data.draw(st.sampled_from(sorted(root.rglob("*.yml"))))
+        document, _problems = parse_document(path.read_bytes(), "", text_keys("inventory"))
+        if document is not None and document.value:
+            path.write_text(json.dumps(_mutate(data, document.value)))
+    inventory = read_inventory(root).loaded.inventory
+    peers = Peers(inventory)
+    assert all(peers.callers_of(entity) is not None for entity in inventory.entities)

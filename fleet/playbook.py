@@ -4,7 +4,7 @@ A playbook has no expressions and no conditionals: what it can say is what `work
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,14 +91,20 @@ def _step(value: Any) -> Step:
 _HARMLESS = frozenset({"validate", "verify", "report"})
 
 
-def perform(plays: Sequence[Play], story: Story) -> None:
-    """Do every step of every play; raises the first `FleetError` that a step raises."""
+def perform(plays: Sequence[Play], story: Story, permissions: Permissions | None = None) -> None:
+    """Do every step of every play; raises the first `FleetError` that a step raises.
+
+    `permissions` are what the person who runs it allows for this one run, beyond what the steps say.
+    """
     for play in plays:
         for step in play.steps:
-            _STEPS[step.verb](play, step.settings, story)
+            allowed = permissions or Permissions()
+            if step.settings.get("adopt", False):
+                allowed = replace(allowed, adopt=True)
+            _STEPS[step.verb](play, step.settings, story, allowed)
 
 
-def _validate(play: Play, settings: Settings, story: Story) -> None:
+def _validate(play: Play, settings: Settings, story: Story, _allowed: Permissions) -> None:
     try:
         story.validate(strict=settings.get("strict", False))
     except InvalidInventory:
@@ -106,11 +112,11 @@ def _validate(play: Play, settings: Settings, story: Story) -> None:
             raise
 
 
-def _plan(play: Play, settings: Settings, story: Story) -> None:
-    story.plan(play.hosts, Permissions(adopt=settings.get("adopt", False)))
+def _plan(play: Play, _settings: Settings, story: Story, allowed: Permissions) -> None:
+    story.plan(play.hosts, allowed)
 
 
-def _apply(play: Play, settings: Settings, story: Story) -> None:
+def _apply(play: Play, settings: Settings, story: Story, allowed: Permissions) -> None:
     is_share = isinstance(play.max_fail, str)
     budget = (
         FailureBudget(max_fail_percentage=parse_percentage(str(play.max_fail), "max_fail_percentage"))
@@ -118,24 +124,23 @@ def _apply(play: Play, settings: Settings, story: Story) -> None:
         else FailureBudget(max_fail=int(play.max_fail))
     )
     hold_s = parse_duration(settings.get("hold_down", "10s"))
-    permissions = Permissions(adopt=settings.get("adopt", False))
-    story.apply(Batching(play.serial, budget, hold_s), play.hosts, permissions)
+    story.apply(Batching(play.serial, budget, hold_s), play.hosts, allowed)
 
 
-def _verify(play: Play, settings: Settings, story: Story) -> None:
+def _verify(play: Play, settings: Settings, story: Story, _allowed: Permissions) -> None:
     asking = Asking(tuple(settings.get("from", ("controller",))), settings.get("override", False))
     story.verify(asking, play.hosts, drift=settings.get("drift", False))
 
 
-def _audit(play: Play, settings: Settings, story: Story) -> None:
+def _audit(play: Play, settings: Settings, story: Story, _allowed: Permissions) -> None:
     story.audit(play.hosts, strangers=settings.get("strangers", False))
 
 
-def _report(_play: Play, _settings: Settings, story: Story) -> None:
+def _report(_play: Play, _settings: Settings, story: Story, _allowed: Permissions) -> None:
     story.page()
 
 
-_STEPS: Mapping[str, Callable[[Play, Settings, Story], None]] = {
+_STEPS: Mapping[str, Callable[[Play, Settings, Story, Permissions], None]] = {
     "validate": _validate,
     "plan": _plan,
     "apply": _apply,

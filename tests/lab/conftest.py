@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.lab.hospital import Hospital, open_hospital
 from tests.lab.laboratory import Lab
 from tests.lab.needs import find_missing_needs
 from tests.lab.vendor import start_orthanc
@@ -76,3 +77,18 @@ def fresh_lab(lab_for_all: Lab) -> Lab:
     lab_for_all.reinstall()
     start_orthanc(lab_for_all["vendor-box"], lab_for_all.controller)
     return lab_for_all
+
+
+@pytest.fixture
+def new_hospital(fresh_lab: Lab) -> Hospital:
+    """Hosts with nothing on them but a login, and the inventory that they shall become."""
+    return open_hospital(fresh_lab)
+
+
+@pytest.fixture
+def hospital(lab: Lab) -> Hospital:
+    """The same, applied: whatever the test before did to inventory or hosts is mended."""
+    hospital = open_hospital(lab)
+    done = hospital.apply()
+    assert done.returncode == 0, done.stdout + done.stderr
+    return hospital

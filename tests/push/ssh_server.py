@@ -74,7 +74,8 @@ def run_sshd(folder: Path, root: Path | None = None, extra: str = "") -> Iterato
         f"AuthorizedKeysFile {folder}/authorized_keys\nPidFile none\nUsePAM no\nStrictModes no\n"
         "PasswordAuthentication no\nKbdInteractiveAuthentication no\nPermitRootLogin prohibit-password\n"
         f"AllowTcpForwarding yes\nMaxStartups 100\nLogLevel ERROR\n{extra}"
-        + (f"SetEnv FLEET_ROOT={root}\n" if root else "")
+        # No person's own shell start-up files in between. sshd takes one SetEnv line only.
+        + (f"SetEnv HOME={folder} FLEET_ROOT={root}\n" if root else f"SetEnv HOME={folder}\n")
     )
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen([SSHD, "-D", "-e", "-f", str(config)], stdout=log, stderr=log)

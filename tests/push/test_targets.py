@@ -242,3 +242,18 @@ def test_a_plain_user_can_be_root_of_a_folder(root: Path) -> None:
     plain = LocalTransport(root, wrapper=("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
     assert converge(rendered_host(rendered_file()), plain).outcome is Outcome.CONVERGED
     assert converge(rendered_host(rendered_file()), plain).outcome is Outcome.UNCHANGED
+
+
+@needs_root
+def test_a_user_who_may_only_read_sees_drift_and_says_what_he_cannot_see(root: Path, local: LocalTransport) -> None:
+    rendered = rendered_host(rendered_file(), rendered_file("/etc/secret.cfg", mode=0o600))
+    assert converge(rendered, local).outcome is Outcome.CONVERGED
+    (root / "etc/dcmtk/dcmqrscp.cfg").write_text("edited\n")
+    for path in (root, *root.parents):
+        if path == Path("/tmp"):
+            break
+        path.chmod(0o755)
+    reader = LocalTransport(root, wrapper=("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
+    plan = make_plan(rendered, reader)
+    assert [write.path for write in plan.writes] == ["/etc/dcmtk/dcmqrscp.cfg"]
+    assert [(problem.code, problem.subject) for problem in plan.problems] == [("unreadable", "/etc/secret.cfg")]

@@ -56,7 +56,7 @@ stage_file_in() {
   [ -d ./.fleet-stage ] || mkdir -m 700 ./.fleet-stage || return 1
   enter_stage "$2" || return 1
   [ -d ./new ] || mkdir ./new ./old || return 1
-  rm -f "./new/$3" "./old/$3"
+  [ ! -e "./new/$3" ] || rm -f "./new/$3" || return 1
   base64 -d >"./new/$3" || return 1
   if [ "$uid" = 0 ]; then chown "$6" "./new/$3" || return 1; fi
   chmod "$5" "./new/$3" || return 1

@@ -58,7 +58,7 @@ keep_file_in() {
   enter_stage "$2" || return 1
   [ -d ./old ] || mkdir ./old || return 1
   [ -e "../$3" ] || return 0
-  rm -f "./old/$3"
+  [ ! -e "./old/$3" ] || rm -f "./old/$3" || return 1
   ln "../$3" "./old/$3" 2>/dev/null || cp -p "../$3" "./old/$3" || return 1
   keep_copy "previous$2" "$3" "$3" || return 1
   [ "$4" = keep ] || return 0
@@ -72,7 +72,8 @@ keep_file_in() {
 
 # folder-in-state name-there name-in-./old
 keep_copy() {
-  mkdir -p "$state/$1" && cp -p "./old/$3" "$state/$1/.$2.new" && mv -f "$state/$1/.$2.new" "$state/$1/$2"
+  [ -d "$state/$1" ] || mkdir -p "$state/$1" || return 1
+  cp -p "./old/$3" "$state/$1/.$2.new" && mv -f "$state/$1/.$2.new" "$state/$1/$2"
 }
 
 # The manifest on stdin replaces the one on disk.

@@ -13,6 +13,14 @@ _SECRET_OPTION = re.compile(
 _SECRET_FILE = re.compile(r"-file\Z", re.IGNORECASE)
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://[^/@:\s]*):[^@\s]*@", re.IGNORECASE)
 
+# keepalived.conf's one secret (keepalived.conf(5)); both sides of a diff hold it, with or without quotes.
+_AUTH_PASS = re.compile(r"(\bauth_pass\s+)\S.*")
+
+
+def mask_secrets(line: str) -> str:
+    """A line of a file's diff, as terminals, reports and the history may hold it."""
+    return _AUTH_PASS.sub(rf"\1{MASK}", line)
+
 
 def mask_arguments(argv: Iterable[str]) -> tuple[str, ...]:
     """The words of a command line, secrets replaced: values of secret options, passwords in addresses."""

@@ -18,6 +18,7 @@ from fleet.plan.steps import HostPlan, Plan, RemoveFile, WriteFile
 from fleet.push.outcome import HostOutcome
 from fleet.report.history import History
 from fleet.report.machine import make_run_summary
+from fleet.report.masking import mask_secrets
 from fleet.report.records import AppliedFleet, RunStart, Snapshot
 from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport
 from fleet.verify.values import EchoResult, is_alive
@@ -76,7 +77,7 @@ class Ledger:
         counts = plan.counts
         self._put(
             plan_counts={name: getattr(counts, name) for name in counts.__dataclass_fields__},
-            diffs=tuple(DiffLine(tuple(folded.hosts), tuple(folded.lines)) for folded in fold_diffs(plan)),
+            diffs=tuple(DiffLine(tuple(folded.hosts), tuple(map(mask_secrets, folded.lines))) for folded in fold_diffs(plan)),
             planned_hosts=tuple(hosts) or tuple(each.host for each in plan.hosts),
         )
 

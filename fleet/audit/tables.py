@@ -80,7 +80,9 @@ def check_admissions(host: str, path: str, rendered: str, observed: str) -> Iter
     wanted, live = parse_admissions(rendered), parse_admissions(observed)
     for row in sorted(live - wanted):
         who = "everybody (ANY)" if row.calling == ANYBODY else f"{row.calling} at {row.address}"
-        text = f"{row.called} admits {who}, which no flow of the inventory allows; add the flow, or apply to take it out"
+        text = (
+            f"{row.called} admits {who}, which no flow of the inventory allows; add the flow, or apply to take it out"
+        )
         yield Finding(host, path, "caller-not-in-inventory", text)
     for row in sorted(wanted - live):
         text = f"{row.called} does not admit {row.calling} at {row.address}, which a flow allows: it is refused there"

@@ -112,7 +112,7 @@ class FleetView:
     def on_host(self, name: str) -> tuple[EntityView, ...]:
         """The entities that run on a host."""
         pairs = self._inventory.instances_by_host.get(name, ())
-        return tuple(dict.fromkeys(self._entities[entity.name] for entity, _ in pairs))
+        return tuple({entity.name: self._entities[entity.name] for entity, _ in pairs}.values())
 
     def callers(self, entity: EntityView) -> tuple[PeerView, ...]:
         """Who may call an entity: other entities by flows, health checks, probers."""

@@ -1,3 +1,4 @@
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -37,3 +38,30 @@ def test_a_host_without_sudo_needs_no_rule() -> None:
 def test_a_user_that_would_write_another_rule_is_refused(user: str) -> None:  # T22
     with pytest.raises(HostError):
         format_sudoers(replace(HOST, ssh=SshSettings(user, become="sudo")))
+
+
+# In a mount namespace of its own: this machine's sudoers are not touched.
+AS_PLAIN_USER = """
+mount -t tmpfs -o mode=750 tmpfs /etc/sudoers.d && cp "$0" /etc/sudoers.d/fleet && chmod 440 /etc/sudoers.d/fleet &&
+export FLEET_ROOT=/elsewhere &&
+exec setpriv --reuid=games --regid=games --clear-groups "$@"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace and another user need root")
+@pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed (tests/debian-packages.txt)")
+def test_the_rule_lets_scripts_in_and_nothing_else(tmp_path: Path) -> None:  # T38
+    rule = tmp_path / "rule"
+    rule.write_text(format_sudoers(replace(HOST, ssh=SshSettings("games", become="sudo"))))
+
+    def run(*command: str) -> "subprocess.CompletedProcess[str]":
+        namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", AS_PLAIN_USER, str(rule)]
+        script = 'echo "$(id -u) ${FLEET_ROOT-dropped}"\n'
+        return subprocess.run(
+            [*namespace, *command], input=script, capture_output=True, text=True, check=False, timeout=20
+        )
+
+    assert run(*BECOME_COMMAND.split()).stdout == "0 dropped\n"
+    for other in (["/bin/sh", "-c", "id"], ["/bin/sh"], ["/bin/sh", "-s", "x"], ["/usr/bin/id"]):
+        refused = run("sudo", "-n", "--", *other)
+        assert (refused.returncode, refused.stdout) == (1, "")

@@ -90,12 +90,13 @@ class Runs:
 
 
 def show_failure(teller: Teller, report: RunReport) -> None:
-    """What went wrong that no other line tells."""
+    """What a report says of a run that ended before its time."""
     teller.show(format_findings(report.findings))
     teller.show(report.failure)
 
 
 def format_status(status: int | None) -> str:
+    """A DIMSE status as the standard writes it (PS3.7 Annex C)."""
     return "none" if status is None else f"{status:04X}H"
 
 
@@ -105,4 +106,5 @@ def count_gained(stage: Stage, before: Mapping[str, int]) -> dict[str, int]:
 
 
 def describe_gained(gained: dict[str, int]) -> str:
+    """How many images came to which floor."""
     return ", ".join(f"{name.replace('-', ' ')}: {gained.get(name, 0)}" for name in ("floor-1", "floor-2"))

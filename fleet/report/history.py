@@ -6,16 +6,17 @@ applied, what was typed into a box) carries a digest of its own and is compared 
 knows SQLite.
 """
 
+import functools
 import hashlib
 import json
 import os
 import sqlite3
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from fleet.errors import HistoryError
 from fleet.report import history_tables as tables
@@ -27,6 +28,23 @@ from fleet.report.summary import EchoLine, FileChange, HostLine, Verdict
 
 BUSY_TIMEOUT_S: Final = 30.0
 QUICK_CHECK_BELOW_BYTES: Final = 64 * 1024 * 1024
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _whole(read: Callable[Concatenate["History", P], R]) -> Callable[Concatenate["History", P], R]:
+    """What is read back must make the value it was made of: where it does not, the file was changed by others."""
+
+    @functools.wraps(read)
+    def call(history: "History", /, *arguments: P.args, **options: P.kwargs) -> R:
+        try:
+            return read(history, *arguments, **options)
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            message = f"{history.path}: the history is corrupt: what is read is not what was recorded ({error})"
+            raise HistoryError(f"{message}; {rebuild_hint(history.path)}") from error
+
+    return call
 
 
 class History:
@@ -137,12 +155,14 @@ class History:
 
     # Reading -------------------------------------------------------------------------------------------
 
+    @_whole
     def list_runs(self, limit: int = 20, *, verb: str | None = None) -> tuple[StoredRun, ...]:
         """The newest runs first."""
         where, values = (" WHERE verb = ?", (verb, limit)) if verb else ("", (limit,))
         rows = self._read(f"{tables.SELECT_RUNS}{where} ORDER BY number DESC LIMIT ?", values)
         return tuple(_run(row) for row in rows)
 
+    @_whole
     def show_run(self, run_id: str) -> StoredRun:
         """A run by its id, by an unambiguous beginning of it, or `last`. Raises `HistoryError`."""
         return _run(self._read(f"{tables.SELECT_RUNS} WHERE number = ?", (self._find(run_id),))[0])
@@ -151,6 +171,7 @@ class History:
         """The newest run, of a verb if one is named."""
         return next(iter(self.list_runs(1, verb=verb)), None)
 
+    @_whole
     def last_sweep(self) -> tuple[StoredRun, tuple[EchoLine, ...]] | None:
         """The newest run that asked anybody, with its results."""
         number = self._newest("sweeps")
@@ -159,10 +180,12 @@ class History:
         run = _run(self._read(f"{tables.SELECT_RUNS} WHERE number = ?", (number,))[0])
         return run, self._echoes(number)
 
+    @_whole
     def echo_results(self, run_id: str) -> tuple[EchoLine, ...]:
         """The results of a run, in the order they were recorded."""
         return self._echoes(self._find(run_id))
 
+    @_whole
     def host_outcomes(self, run_id: str) -> tuple[HostLine, ...]:
         """How the hosts of a run ended, and the files that changed there."""
         number = self._find(run_id)
@@ -174,6 +197,7 @@ class History:
         rows = self._read(statement, (number,))
         return tuple(HostLine(row[0], row[1], row[2], row[3], tuple(files.get(row[0], ()))) for row in rows)
 
+    @_whole
     def failed_names(self, run_id: str | None = None) -> tuple[str, ...]:
         """Titles and hosts that were not as desired, sorted: in a run, or in the last that touched the network."""
         number = self._find(run_id) if run_id else max(self._newest("sweeps") or 0, self._newest("host_outcomes") or 0)
@@ -186,6 +210,7 @@ class History:
             names |= {row[0] for row in self._read(statement, (first, last))}
         return tuple(sorted(names))
 
+    @_whole
     def last_valid_inventory(self) -> Snapshot | None:
         """The newest inventory that was valid, with its files, each compared with its digest."""
         statement = (
@@ -198,6 +223,7 @@ class History:
         digest, run_id, recorded_at = rows[0]
         return Snapshot(digest, run_id, recorded_at, self._files(digest))
 
+    @_whole
     def last_applied(self) -> AppliedFleet | None:
         """What the fleet held when it was last applied."""
         statement = (
@@ -212,10 +238,12 @@ class History:
         names = json.loads(text)
         return AppliedFleet(run_id, applied_at, inventory_digest, frozenset(names["titles"]), frozenset(names["hosts"]))
 
+    @_whole
     def known_hosts(self) -> frozenset[str]:
         """Hosts that were in an inventory that was applied, and were not forgotten since."""
         return frozenset(row[0] for row in self._read("SELECT host FROM known_hosts"))
 
+    @_whole
     def sheet_marks(self) -> Mapping[str, SheetMark]:
         """What each box was last said to hold, by title; `fleet.sheet.boxes` decides from them what is open."""
         statement = (
@@ -223,8 +251,9 @@ class History:
             "WHERE number IN (SELECT max(number) FROM sheet_marks GROUP BY box) ORDER BY box"
         )
         rows = self._read(statement)
-        return {row[0]: SheetMark(row[0], row[1], self._json(row[2]), *row[3:]) for row in rows}
+        return {row[0]: SheetMark(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows}
 
+    @_whole
     def sheets_at(self, run_id: str) -> Mapping[str, SheetMark]:
         """What each box was said to hold when a run began: for `--since RUN`."""
         started_at = self.show_run(run_id).start.started_at
@@ -233,14 +262,16 @@ class History:
             "(SELECT max(number) FROM sheet_marks WHERE marked_at <= ? GROUP BY box) ORDER BY box"
         )
         rows = self._read(statement, (started_at,))
-        return {row[0]: SheetMark(row[0], row[1], self._json(row[2]), *row[3:]) for row in rows}
+        return {row[0]: SheetMark(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows}
 
+    @_whole
     def inventory_of(self, run_id: str) -> Snapshot | None:
         """The files of the inventory that a run found valid, or None where it did not."""
         statement = "SELECT inventory_digest, recorded_at FROM valid_inventories WHERE run = ?"
         rows = self._read(statement, (self._find(run_id),))
         return Snapshot(rows[0][0], run_id, rows[0][1], self._files(rows[0][0])) if rows else None
 
+    @_whole
     def failing_since(self) -> tuple[FailingSince, ...]:
         """What the last sweep found not as desired, with the first run of each unbroken streak."""
         return find_streaks(self._read)
@@ -303,13 +334,6 @@ class History:
     def _compare(self, content: bytes, digest: str, what: str) -> None:
         if _digest(content) != digest:
             raise HistoryError(f"{self.path}: {what} is not what was recorded; {rebuild_hint(self.path)}")
-
-    def _json(self, text: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError as error:
-            message = f"{self.path}: a recorded sheet is not what was recorded; {rebuild_hint(self.path)}"
-            raise HistoryError(message) from error
 
 
 def open_history(path: Path, *, create: bool = True, busy_timeout_s: float = BUSY_TIMEOUT_S) -> History:
@@ -379,7 +403,7 @@ def _mapped(path: Path) -> Iterator[None]:
         raise HistoryError(f"{path}: the history cannot be used: {error}") from error
     except sqlite3.IntegrityError as error:
         raise HistoryError(f"{path}: the history already holds this, or lacks what it rests on: {error}") from error
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         raise HistoryError(f"{path}: the history is corrupt: {error}; {rebuild_hint(path)}") from error
 
 

@@ -31,10 +31,12 @@ def command(door: Door, strict: bool) -> int:
 def _summary(reading: Reading) -> str:
     inventory = reading.inventory
     titles = sum(len(entity.titles) for entity in inventory.entities)
-    known = f"{len(inventory.entities)} entities with {titles} titles on {len(inventory.sites)} sites"
+    counts = ((len(inventory.entities), "entit", "y", "ies"), (titles, "title", "", "s"))
+    counts = (*counts, (len(inventory.sites), "site", "", "s"), (len(inventory.hosts), "host", "", "s"))
+    known = ", ".join(f"{number} {word}{one if number == 1 else many}" for number, word, one, many in counts)
     verdict = "is not valid" if reading.errors else "is valid"
-    counts = f": {format_problem_counts(reading.problems)}" if reading.problems else ""
-    return f"{inventory.name or 'the inventory'} {verdict}{counts} ({known}, {len(inventory.hosts)} hosts of ours)"
+    told = f": {format_problem_counts(reading.problems)}" if reading.problems else ""
+    return f"{inventory.name or 'the inventory'} {verdict}{told} ({known})"
 
 
 def _document(reading: Reading) -> dict[str, object]:

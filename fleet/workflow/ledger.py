@@ -52,7 +52,7 @@ class Ledger:
             self.finish(error)
 
     def _now(self) -> str:
-        return self._context.clock().strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return self._context.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def _put(self, **values: Any) -> None:
         self._report = replace(self._report, **values)

@@ -12,4 +12,4 @@ def page_of(history: History, reading: Reading, context: Context) -> Page:
     by_hand, unconfirmed = boxes_by_hand(reading, history)
     inventory = reading.inventory
     fleet = Fleet(inventory.name, inventory.waivers, tuple(by_hand), tuple(unconfirmed))
-    return make_page(history, fleet, context.clock().isoformat())
+    return make_page(history, fleet, context.clock().strftime("%Y-%m-%dT%H:%M:%SZ"))

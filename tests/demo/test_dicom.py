@@ -11,22 +11,7 @@ from fleet.demo.engines import start_archive
 from fleet.demo.ports import choose_ports
 from fleet.demo.scp import DicomServer, Place
 from fleet.demo.units import CannotStartError
-
-FLOOR_1, FLOOR_2, ARCHIVE = "127.0.21.41", "127.0.21.42", "127.0.21.11"
-
-
-def tables_of(floor_1: Place, floor_2: Place, second_title: str) -> str:
-    return f"""\
-NetworkTCPPort  = 11112
-HostTable BEGIN
-ae_WS_1/1 = (WS_1, {floor_1.address}, {floor_1.port})
-ae_WS_2/1 = ({second_title}, {floor_2.address}, {floor_2.port})
-fleet_PACS = ae_WS_1/1, ae_WS_2/1
-HostTable END
-AETable BEGIN
-PACS /var/PACS RW (500, 1024mb) fleet_PACS
-AETable END
-"""
+from tests.demo.tables import ARCHIVE, FLOOR_1, FLOOR_2, tables_of
 
 
 @pytest.fixture

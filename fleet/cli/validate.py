@@ -31,8 +31,12 @@ def command(door: Door, strict: bool) -> int:
 def _summary(reading: Reading) -> str:
     inventory = reading.inventory
     titles = sum(len(entity.titles) for entity in inventory.entities)
-    counts = ((len(inventory.entities), "entit", "y", "ies"), (titles, "title", "", "s"))
-    counts = (*counts, (len(inventory.sites), "site", "", "s"), (len(inventory.hosts), "host", "", "s"))
+    counts = (
+        (len(inventory.entities), "entit", "y", "ies"),
+        (titles, "title", "", "s"),
+        (len(inventory.sites), "site", "", "s"),
+        (len(inventory.hosts), "host", "", "s"),
+    )
     known = ", ".join(f"{number} {word}{one if number == 1 else many}" for number, word, one, many in counts)
     verdict = "is not valid" if reading.errors else "is valid"
     told = f": {format_problem_counts(reading.problems)}" if reading.problems else ""

@@ -12,11 +12,9 @@ import contextlib
 import logging
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 import paramiko
 from paramiko.agent import AgentSSH
@@ -24,6 +22,8 @@ from paramiko.agent import AgentSSH
 from fleet.errors import DeadlineExceeded, FleetError, HostError, NetworkError
 from fleet.inventory.model import Host
 from fleet.push.address import check_ssh_words, is_address, parse_jump
+from fleet.push.connection import Deadline, connect
+from fleet.push.exchange import READ_BYTES, Exchange
 from fleet.push.host_keys import HostKey, KnownKeys, check_host_key, find_known_keys
 from fleet.push.script import Script
 from fleet.push.sudoers import BECOME_COMMAND, PLAIN_COMMAND
@@ -32,7 +32,6 @@ from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult, T
 _LOG = "fleet.push.paramiko"
 _MAX_JUMPS = 4
 _MAX_KEYS = 6  # sshd's MaxAuthTries; more offers than that close the door
-_READ_BYTES = 32_768
 # RFC 8332: one RSA key, three signature algorithms.
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
@@ -51,24 +50,8 @@ class SshOptions:
     home: Path | None = None
 
 
-class _Deadline:
-    """A moment on the monotonic clock that everything in a phase has to meet together."""
-
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self._ends_at = time.monotonic() + seconds
-
-    @property
-    def left_s(self) -> float:
-        return max(0.0, self._ends_at - time.monotonic())
-
-    @property
-    def is_over(self) -> bool:
-        return self.left_s <= 0
-
-
 @contextlib.contextmanager
-def _watch(deadline: _Deadline, *closables: paramiko.Transport | socket.socket) -> Iterator[None]:
+def _watch(deadline: Deadline, *closables: paramiko.Transport | socket.socket) -> Iterator[None]:
     """Closes what a phase works on when its time is over; whatever blocks there then returns."""
 
     def close() -> None:
@@ -97,7 +80,7 @@ class SshConnector:
 
     def open_(self, host: Host, *, deadline_s: float) -> Transport:
         """Logged in, all hops, within the deadline; NetworkError names the phase that failed."""
-        deadline = _Deadline(deadline_s)
+        deadline = Deadline(deadline_s)
         chain = self._open_chain(host, deadline)
         hop = _Hop(host, chain, self._options, deadline)
         with hop.closing_on_failure():
@@ -108,7 +91,7 @@ class SshConnector:
 
     def fetch_host_keys(self, host: Host, *, deadline_s: float) -> tuple[HostKey, ...]:
         """Every kind of key that the host has; logs in nowhere but at the jumps before it."""
-        deadline = _Deadline(deadline_s)
+        deadline = Deadline(deadline_s)
         found: list[HostKey] = []
         for kinds in (("ssh-ed25519",), ("ecdsa-sha2-nistp256",), ("rsa-sha2-512", "rsa-sha2-256")):
             chain = self._open_chain(host, deadline)
@@ -122,7 +105,7 @@ class SshConnector:
                 hop.close()
         return tuple(found)
 
-    def _open_chain(self, host: Host, deadline: _Deadline) -> list[paramiko.Transport]:
+    def _open_chain(self, host: Host, deadline: Deadline) -> list[paramiko.Transport]:
         """Transports to every jump (logged in) and, last, to the host (not greeted yet)."""
         chain: list[paramiko.Transport] = []
         try:
@@ -166,7 +149,7 @@ class _NoSuchKind(FleetError):  # noqa: N818 - an answer, not an error of anybod
     """The host has no key of that kind."""
 
 
-def _make_transport(host: Host, chain: Sequence[paramiko.Transport], deadline: _Deadline) -> paramiko.Transport:
+def _make_transport(host: Host, chain: Sequence[paramiko.Transport], deadline: Deadline) -> paramiko.Transport:
     """A transport over a connection that we, or the last jump, opened."""
     where = f"{host.name} ({host.address} port {host.ssh.port})"
     stream: paramiko.Channel | socket.socket
@@ -174,7 +157,7 @@ def _make_transport(host: Host, chain: Sequence[paramiko.Transport], deadline: _
         target = (host.address, host.ssh.port)
         stream = _open_tunnel(chain[-1], target, deadline, where=f"{where} through its jump", phase="connect")
     else:
-        stream = _connect(host.address, host.ssh.port, deadline, where)
+        stream = connect(host.address, host.ssh.port, deadline, where)
     try:
         transport = paramiko.Transport(stream)
     except paramiko.SSHException as error:
@@ -183,49 +166,6 @@ def _make_transport(host: Host, chain: Sequence[paramiko.Transport], deadline: _
     transport.banner_timeout = transport.handshake_timeout = deadline.left_s + 1
     transport.auth_timeout = transport.channel_timeout = deadline.left_s + 1
     return transport
-
-
-def _connect(address: str, port: int, deadline: _Deadline, where: str) -> socket.socket:
-    """TCP, every address of a name in turn; each gets its share of what is left."""
-    found = _resolve(address, port, deadline, where)
-    last: OSError = TimeoutError()
-    for left, (family, target) in zip(range(len(found), 0, -1), found, strict=True):
-        stream = socket.socket(family, socket.SOCK_STREAM)
-        stream.settimeout(max(deadline.left_s / left, 0.001))
-        try:
-            stream.connect(target)
-        except OSError as error:
-            stream.close()
-            last = error
-        else:
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            return stream
-    if isinstance(last, TimeoutError):
-        raise NetworkError(f"{where}: no answer within {deadline.seconds:g} s", phase="connect") from last
-    raise NetworkError(f"{where}: {last.strerror or last}", phase="connect") from last
-
-
-def _resolve(address: str, port: int, deadline: _Deadline, where: str) -> list[tuple[int, tuple[object, ...]]]:
-    """Names have no deadline in libc: a thread asks, and is left behind when the time is over."""
-    answers: SimpleQueue[list[tuple[int, tuple[object, ...]]] | OSError] = SimpleQueue()
-
-    def ask() -> None:
-        try:
-            found = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)
-            answers.put([(int(family), target) for family, _, _, _, target in found])
-        except OSError as error:
-            answers.put(error)
-
-    threading.Thread(target=ask, daemon=True, name="fleet-resolve").start()
-    try:
-        answer = answers.get(timeout=max(deadline.left_s, 0.001))
-    except Empty:
-        raise NetworkError(
-            f"{where}: its name was not resolved within {deadline.seconds:g} s", phase="connect"
-        ) from None
-    if isinstance(answer, OSError):
-        raise NetworkError(f"{where}: its name cannot be resolved: {answer.strerror}", phase="connect") from answer
-    return answer
 
 
 # RFC 4254 section 5.1: reason codes of SSH_MSG_CHANNEL_OPEN_FAILURE.
@@ -238,7 +178,7 @@ _TUNNEL_REASONS = {
 
 
 def _open_tunnel(
-    transport: paramiko.Transport, target: tuple[str, int], deadline: _Deadline, *, where: str, phase: str
+    transport: paramiko.Transport, target: tuple[str, int], deadline: Deadline, *, where: str, phase: str
 ) -> paramiko.Channel:
     try:
         with _watch(deadline, transport):
@@ -258,7 +198,7 @@ class _Hop:
     host: Host
     chain: list[paramiko.Transport]
     options: SshOptions
-    deadline: _Deadline
+    deadline: Deadline
     known: KnownKeys = field(default_factory=KnownKeys)
 
     @property
@@ -408,7 +348,7 @@ def _read_public_blob(path: Path) -> bytes | None:
 class _Agent(AgentSSH):
     """A running ssh-agent, by its socket's path; it may ask its owner, but not for ever."""
 
-    def __init__(self, path: str, deadline: _Deadline) -> None:
+    def __init__(self, path: str, deadline: Deadline) -> None:
         super().__init__()
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         stream.settimeout(max(deadline.left_s, 0.001))
@@ -423,7 +363,7 @@ class _Agent(AgentSSH):
         self._close()  # type: ignore[attr-defined] # as above
 
 
-def _open_agent(path: str | None, deadline: _Deadline) -> _Agent | None:
+def _open_agent(path: str | None, deadline: Deadline) -> _Agent | None:
     """The agent, or None where there is none: then files have to do."""
     if path is None:
         return None
@@ -460,13 +400,13 @@ class _SshTransport:
     ) -> CommandResult:
         """One exec channel (RFC 4254 section 6.5), the script on its stdin."""
         sudo = self._host.ssh.become == "sudo" if become is None else become
-        deadline = _Deadline(deadline_s)
+        deadline = Deadline(deadline_s)
         try:
             with _watch(deadline, *reversed(self._chain)):
                 channel = self._chain[-1].open_session(timeout=deadline.left_s + 1)
                 channel.settimeout(deadline.left_s + 1)
                 channel.exec_command(BECOME_COMMAND if sudo else PLAIN_COMMAND)
-                exchange = _Exchange(channel, script.text.encode(), limit_bytes)
+                exchange = Exchange(channel, script.text.encode(), limit_bytes)
                 exchange.run()
                 channel.status_event.wait(deadline.left_s)
                 ended = channel.exit_status_ready() and self.is_open
@@ -482,7 +422,7 @@ class _SshTransport:
         status = channel.exit_status
         return CommandResult(status if status >= 0 else None, bytes(exchange.stdout), bytes(exchange.stderr))
 
-    def _fail(self, script: Script, deadline: _Deadline, said: str) -> FleetError:
+    def _fail(self, script: Script, deadline: Deadline, said: str) -> FleetError:
         over = deadline.is_over
         self.close()
         if over:
@@ -495,58 +435,11 @@ class _SshTransport:
         if not is_address(address) or not 1 <= port <= 65535:
             raise HostError(f"{self._host.name}: {address!r} port {port} is no address", phase="plan")
         where = f"{address} port {port} through {self._host.name}"
-        channel = _open_tunnel(self._chain[-1], (address, port), _Deadline(deadline_s), where=where, phase="tunnel")
+        channel = _open_tunnel(self._chain[-1], (address, port), Deadline(deadline_s), where=where, phase="tunnel")
         return _ChannelStream(channel, where)
 
     def close(self) -> None:
         _close_all(self._chain)
-
-
-class _Exchange:
-    """Script in, both streams out, at the same time: neither side ever waits for the other's window."""
-
-    def __init__(self, channel: paramiko.Channel, script: bytes, limit_bytes: int) -> None:
-        self._channel = channel
-        self._script = script
-        self._limit_bytes = limit_bytes
-        self.stdout = bytearray()
-        self.stderr = bytearray()
-        self.flooded = False
-
-    def run(self) -> None:
-        """Until both streams have ended; the watchdog ends them when the time is over."""
-        threads = [
-            threading.Thread(target=self._feed, daemon=True, name="fleet-stdin"),
-            threading.Thread(target=self._drain_stderr, daemon=True, name="fleet-stderr"),
-        ]
-        for thread in threads:
-            thread.start()
-        with contextlib.suppress(OSError):
-            self._take(self._channel.recv, self.stdout)
-        threads[1].join()
-        if self.flooded:
-            self._channel.close()
-        threads[0].join()
-
-    def _feed(self) -> None:
-        # A host may end without reading everything: then the rest has nowhere to go.
-        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-            self._channel.sendall(self._script)
-            self._channel.shutdown_write()
-
-    def _drain_stderr(self) -> None:
-        with contextlib.suppress(OSError):
-            self._take(self._channel.recv_stderr, self.stderr)
-
-    def _take(self, receive: Callable[[int], bytes], into: bytearray) -> None:
-        while not self.flooded:
-            data = receive(_READ_BYTES)
-            if not data:
-                return
-            into += data
-            if len(into) > self._limit_bytes:
-                self.flooded = True
-                self._channel.close()
 
 
 class _ChannelStream:
@@ -557,12 +450,12 @@ class _ChannelStream:
         self._where = where
 
     def send(self, data: bytes, *, deadline_s: float) -> None:
-        deadline = _Deadline(deadline_s)
+        deadline = Deadline(deadline_s)
         view = memoryview(data)
         while view:
             self._channel.settimeout(max(deadline.left_s, 0.001))
             try:
-                sent = self._channel.send(bytes(view[:_READ_BYTES]))
+                sent = self._channel.send(bytes(view[:READ_BYTES]))
             except OSError as error:
                 raise NetworkError(f"{self._where}: {error}", phase="tunnel") from error
             if sent == 0:

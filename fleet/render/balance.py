@@ -15,6 +15,14 @@ from typing import Final
 from fleet.errors import EmptySelection
 from fleet.inventory.model import Entity, Host, Instance, VirtualService, Vrrp
 from fleet.render.artifacts import RenderedFile, RenderedService
+from fleet.render.balance_values import (
+    HaproxyServer,
+    HaproxyService,
+    RealServer,
+    TrackScript,
+    VirtualServer,
+    VrrpInstance,
+)
 from fleet.render.collect import Collection
 from fleet.render.session import Session
 from fleet.targets import haproxy, health_check, keepalived, shell
@@ -23,87 +31,6 @@ LISTENS_PATH: Final = "/etc/fleet/check-listens"
 LOCAL_NETWORK: Final = "127.0.104"  # any 127.* address is this host (RFC 1122 3.2.1.3); 104 is DICOM's port
 LISTEN_INTERVAL_S: Final = 1
 LISTEN_FALL: Final = 2
-
-
-@dataclass(frozen=True, slots=True)
-class HaproxyServer:
-    """A member as HAProxy knows it."""
-
-    name: str
-    endpoint: str
-    source: str | None
-    backup: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HaproxyService:
-    """A virtual service for haproxy.cfg."""
-
-    name: str
-    endpoints: tuple[str, ...]
-    local_endpoint: str | None
-    permitted: tuple[tuple[str, ...], ...]
-    associate: str
-    echo: str
-    release: str
-    interval_ms: int
-    fast_interval_ms: int
-    timeout_ms: int
-    fall: int
-    rise: int
-    servers: tuple[HaproxyServer, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class TrackScript:
-    """A vrrp_script for keepalived.conf: a path and plain words."""
-
-    name: str
-    words: tuple[str, ...]
-    interval_s: int
-    timeout_s: int
-    fall: int
-    rise: int
-    weight: int
-
-
-@dataclass(frozen=True, slots=True)
-class VrrpInstance:
-    """A vrrp_instance for keepalived.conf; one for each family of addresses."""
-
-    name: str
-    interface: str
-    virtual_router_id: int
-    priority: int
-    auth_pass: str | None
-    unicast_source: str | None
-    unicast_peers: tuple[str, ...]
-    addresses: tuple[str, ...]
-    scripts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class RealServer:
-    """A member as LVS knows it."""
-
-    address: str
-    port: int
-    weight: int
-    words: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class VirtualServer:
-    """A virtual_server for keepalived.conf."""
-
-    address: str
-    port: int
-    interval_s: int
-    algorithm: str
-    kind: str
-    timeout_s: int
-    retry: int
-    real_servers: tuple[RealServer, ...]
 
 
 @dataclass(slots=True)
@@ -185,8 +112,6 @@ def _add_service(member: _Member, parts: _Parts) -> None:
 
 def _make_haproxy(member: _Member, *, local: bool) -> HaproxyService:
     service, check = member.service, member.service.check
-    callers = member.session.peers.callers_of(member.entity)
-    sources = {source for peer in callers for source in peer.sources if haproxy.is_address(source)}
     associate, echo, release = haproxy.encode_check(check.calling, member.entity.ae_title)
     source = member.own.address if haproxy.is_address(member.own.address) else None
     interval_ms = max(100, round(check.interval_s * 1000))
@@ -194,7 +119,7 @@ def _make_haproxy(member: _Member, *, local: bool) -> HaproxyService:
         name=service.name,
         endpoints=tuple(haproxy.make_endpoint(each.address, service.port) for each in service.addresses),
         local_endpoint=haproxy.make_endpoint(member.local_address, service.port) if local else None,
-        permitted=haproxy.split_addresses(sorted(sources, key=_address_order)),
+        permitted=member.session.permitted_at(member.entity),
         associate=associate,
         echo=echo,
         release=release,
@@ -205,11 +130,6 @@ def _make_haproxy(member: _Member, *, local: bool) -> HaproxyService:
         rise=check.rise,
         servers=tuple(_make_servers(member, source)),
     )
-
-
-def _address_order(text: str) -> tuple[int, int]:
-    address = ip_address(text)
-    return address.version, int(address)
 
 
 def _make_servers(member: _Member, source: str | None) -> Iterator[HaproxyServer]:
@@ -294,8 +214,8 @@ def _unicast(member: _Member, vrrp: Vrrp, version: int) -> tuple[str | None, tup
     for address in addresses.values():
         if not haproxy.is_address(address) or ip_address(address).version != version:
             return None, ()
-    others = sorted((each for host, each in addresses.items() if host != member.host.name), key=_address_order)
-    return (addresses[member.host.name], tuple(others)) if others else (None, ())
+    others = haproxy.sort_addresses(each for host, each in addresses.items() if host != member.host.name)
+    return (addresses[member.host.name], others) if others else (None, ())
 
 
 def _make_virtual_servers(member: _Member) -> Iterator[VirtualServer]:

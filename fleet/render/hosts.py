@@ -16,7 +16,7 @@ from fleet.render.balance import render_balance
 from fleet.render.collect import Collection
 from fleet.render.engine import Templates
 from fleet.render.engines import render_engines
-from fleet.render.session import Session
+from fleet.render.session import PLAIN_TYPES, Session
 from fleet.render.team import render_team_files
 from fleet.targets import refusal
 
@@ -53,7 +53,7 @@ def begin_hosts(
     inventory: Inventory, peers: Peers, template_folder: Path | None
 ) -> tuple[Session, Callable[[Session, Host], HostResult]]:
     """What all hosts share, and the function that renders one."""
-    return Session(inventory, peers, Templates(template_folder)), render_host
+    return Session(inventory, peers, Templates(template_folder, PLAIN_TYPES)), render_host
 
 
 def render_host(session: Session, host: Host) -> HostResult:

@@ -8,12 +8,29 @@ from typing import Any
 from fleet.errors import UnfitValue
 from fleet.inventory.model import Entity, Host, Inventory, Relay, VirtualService
 from fleet.inventory.peers import Peers
-from fleet.render.archive import ArchiveTables, make_tables
+from fleet.render.archive import ArchiveTables, Vendor, make_tables
+from fleet.render.balance_values import BALANCE_TYPES
 from fleet.render.engine import Templates
 from fleet.render.formats import Format, format_of_template
-from fleet.render.views import FleetView, HostView, make_fleet_view, make_host_view
+from fleet.render.views import (
+    EntityView,
+    FleetView,
+    HostView,
+    InstanceView,
+    PeerView,
+    ServiceView,
+    make_fleet_view,
+    make_host_view,
+)
+from fleet.targets import haproxy
+from fleet.targets.dcmqrscp import Group, HostRow
 from fleet.targets.products import select_texts
 from fleet.targets.text import explain_form, explain_long_lines
+
+# Frozen values of plain fields, without methods: the sandbox lets templates read them without asking twice.
+PLAIN_TYPES = frozenset(
+    {EntityView, HostView, InstanceView, PeerView, ServiceView, HostRow, Group, Vendor, *BALANCE_TYPES}
+)
 
 
 @dataclass
@@ -25,6 +42,7 @@ class Session:
     templates: Templates
     _tables: dict[str, ArchiveTables] = field(default_factory=dict)
     _selected: dict[str, frozenset[str]] = field(default_factory=dict)
+    _permitted: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
     _hosts: dict[str, HostView] = field(default_factory=dict)
 
     def tables_of(self, archive: Entity) -> ArchiveTables:
@@ -32,6 +50,16 @@ class Session:
         found = self._tables.get(archive.name)
         if found is None:
             found = self._tables[archive.name] = make_tables(archive, self.peers)
+        return found
+
+    def permitted_at(self, entity: Entity) -> tuple[tuple[str, ...], ...]:
+        """The addresses that may call an entity, in lines as HAProxy takes them."""
+        found = self._permitted.get(entity.name)
+        if found is None:
+            callers = self.peers.callers_of(entity)
+            addresses = {source for peer in callers for source in peer.sources if haproxy.is_address(source)}
+            lines = haproxy.split_addresses(haproxy.sort_addresses(addresses))
+            found = self._permitted[entity.name] = lines
         return found
 
     def view_of(self, host: Host) -> HostView:

@@ -28,6 +28,7 @@ NOBODY = ("FLEET_NOBODY", "0.0.0.0")  # noqa: S104 - an address that no associat
 MAX_STUDIES = 500
 MAX_STUDY_BYTES = 1024 * 1024 * 1024
 _ADDRESS = re.compile(r"[A-Za-z0-9._-]{1,253}", re.ASCII)
+_WORD = re.compile(r"[!#-&*+\-./0-9:;<>-~]+", re.ASCII)  # what is printable, without its separators and quotes
 _SIZE = re.compile(r"([1-9][0-9]*)(kb|mb|gb)")
 _FACTORS = {"kb": 1024, "mb": 1024**2, "gb": 1024**3}
 _OWN_OPTIONS = ("-c", "--config", "-s", "--single-process", "-dhl", "--disable-host-lookup", "--allow-shutdown")
@@ -96,14 +97,11 @@ def explain_address(address: str) -> str | None:
 def quote(value: object) -> str:
     """One word of a row; raises `UnfitValue` where the reader could not give it back."""
     text = str(value)
-    reason = explain_control(text)
-    if not text:
-        reason = "it is empty"
-    elif any(character in " ,=\"'()" or not character.isascii() for character in text):
-        reason = "spaces, commas, '=', quotes and parentheses separate values there"
-    if reason:
-        raise unfit(TARGET, f"the value {text!r}", reason)
-    return text
+    if _WORD.fullmatch(text):
+        return text
+    reason = "it is empty" if not text else explain_control(text)
+    reason = reason or "spaces, commas, '=', quotes, parentheses and what is not ASCII cannot stand in a row"
+    raise unfit(TARGET, f"the value {text!r}", reason)
 
 
 def count_bytes(size: str) -> int:

@@ -5,7 +5,7 @@ Its reader splits lines at blanks, knows `#`, quotes, backslashes and `$` in dou
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
 from fleet.dicom.dimse import IMPLICIT_VR_LITTLE_ENDIAN_UID, VERIFICATION_UID, EchoRQ
@@ -73,6 +73,16 @@ def split_addresses(addresses: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         tuple(addresses[start : start + ADDRESSES_A_LINE]) for start in range(0, len(addresses), ADDRESSES_A_LINE)
     )
+
+
+def sort_addresses(addresses: Iterable[str]) -> tuple[str, ...]:
+    """Addresses as numbers go, IPv4 first."""
+
+    def order(text: str) -> tuple[int, int]:
+        address = ip_address(text)
+        return address.version, int(address)
+
+    return tuple(sorted(addresses, key=order))
 
 
 def is_address(text: str) -> bool:

@@ -77,7 +77,9 @@ class Ledger:
         counts = plan.counts
         self._put(
             plan_counts={name: getattr(counts, name) for name in counts.__dataclass_fields__},
-            diffs=tuple(DiffLine(tuple(folded.hosts), tuple(map(mask_secrets, folded.lines))) for folded in fold_diffs(plan)),
+            diffs=tuple(
+                DiffLine(tuple(folded.hosts), tuple(map(mask_secrets, folded.lines))) for folded in fold_diffs(plan)
+            ),
             planned_hosts=tuple(hosts) or tuple(each.host for each in plan.hosts),
         )
 

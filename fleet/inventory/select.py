@@ -220,7 +220,7 @@ class Selectors:
     def _check_closed(self, key: str, value: str, text: str) -> None:
         """A kind or a site that cannot be is a slip, also where another term of the selector matches."""
         known = {"kind": KINDS, "site": tuple(self._inventory.sites)}.get(key)
-        if known is None or value in known or _GLOB.search(value) or self._inventory.incomplete:
+        if known is None or value in known or _GLOB.search(value) or (key == "site" and self._inventory.incomplete):
             return
         raise EmptySelection(
             f"{value!r} in the selector {text!r} is no {key}{_did_you_mean(value, known)}; there are {', '.join(known)}"

@@ -71,6 +71,38 @@ def test_a_slip_is_told_where_it_stands_and_in_words(text: str, start: str) -> N
     assert len(told) == 1
 
 
+# T22
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        *(("address", each) for each in ("-oProxyCommand=x", "a b", "a;b", "$(id)", "10.0.0.1\\n", "a/b", "`id`", "")),
+        *(("ssh", f"{{{key}: '{each}'}}") for key in ("user", "jump") for each in ("-oX", "a b", "a;b", "$(id)", "")),
+        *(("ssh", f"{{identity_file: '{each}'}}") for each in ("-oX", "a;b", "$(id)", "a\tb", "")),
+        ("ssh", "{become: su}"),
+    ],
+)
+def test_a_hosts_words_hold_nothing_that_a_shell_or_ssh_could_misread(setting: str, value: str) -> None:
+    typed = f'"{value}"' if setting == "address" else value
+    others = "" if setting == "address" else "address: a, "
+    assert check(f"site: a\nhosts: {{h: {{{others}{setting}: {typed}}}}}")[0] != []
+
+
+@pytest.mark.parametrize(
+    ("path", "legal"),
+    [
+        ("/etc/x", True),
+        ("/srv/.hidden/..x/a.b@1", True),
+        *(
+            (path, False)
+            for path in ("etc/x", "/", "/a/", "/a//b", "/a/./b", "/a/../b", "/..", "/a b", "/a\\n", "/a$b")
+        ),
+    ],
+)
+def test_a_path_on_a_host_is_plain_and_leads_nowhere_else(path: str, legal: bool) -> None:
+    text = f'files:\n  - {{template: t, path: "{path}", where: all}}'
+    assert (check(text)[0] == []) == legal
+
+
 def test_the_likely_branch_of_an_either_or_is_told_with_all_its_faults() -> None:
     text = "site: a\nvirtual_services:\n  - {name: a, entity: b, addresses: [{address: x, untl: y}], port: 1}"
     assert [each.split(": ")[0] for each in tell(text)] == ["3:48 schema-value", "3:51 schema-unknown-key"]

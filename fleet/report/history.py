@@ -20,7 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from fleet.errors import HistoryError
 from fleet.report import history_tables as tables
-from fleet.report.history_file import check_absence, check_file, make_private, make_private_folder, rebuild_hint, wal_of
+from fleet.report.history_file import check_absence, check_file, make_private, make_private_folder, rebuild_hint
 from fleet.report.masking import mask_arguments
 from fleet.report.records import AppliedFleet, FailingSince, RunStart, SheetMark, Snapshot, StoredRun
 from fleet.report.streaks import find_streaks
@@ -349,13 +349,12 @@ def open_history(path: Path, *, create: bool = True, busy_timeout_s: float = BUS
         _create(path)
     check_file(path)
     make_private(path)
-    in_use = wal_of(path).exists()
     with _mapped(path):
         connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None)
         try:
             connection.execute("PRAGMA foreign_keys = ON")
             connection.execute("PRAGMA synchronous = FULL")
-            if in_use and path.stat().st_size < QUICK_CHECK_BELOW_BYTES:
+            if path.stat().st_size < QUICK_CHECK_BELOW_BYTES:
                 _quick_check(connection, path)
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except BaseException:
@@ -365,8 +364,10 @@ def open_history(path: Path, *, create: bool = True, busy_timeout_s: float = BUS
 
 
 def _quick_check(connection: sqlite3.Connection, path: Path) -> None:
-    """After a crash, or beside another run: the header says little, so SQLite looks."""
+    """A page that is scratched may read as an empty table, so SQLite looks first (2.5 ms a MB)."""
     found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if found == "ok" and connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
+        found = "a row belongs to no run"
     if found != "ok":
         raise HistoryError(f"{path}: the history is torn: {found}; nothing was done. {rebuild_hint(path).capitalize()}")
 

@@ -80,6 +80,8 @@ def _assemble(typed: Typed, fleet: tuple[Mapping[str, Any], m.Origin], parts: _P
         controllers=tuple(fleet[0].get("controllers", ())),
         left_out=frozenset(typed.left_out),
         incomplete=typed.incomplete,
+        unread=bool(typed.documents.unread),
+        fleet_origin=fleet[1],
         digest=_digest({*typed.documents.digests, *attachments.digests}),
     )
 

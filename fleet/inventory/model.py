@@ -452,6 +452,8 @@ class Inventory:
     group_origins: Mapping[str, Origin] = field(default_factory=empty)
     left_out: frozenset[str] = frozenset()  # titles and names that are typed but broken: known, not usable
     incomplete: bool = False  # something typed is not in here (broken, unreadable): absence proves nothing
+    unread: bool = False  # a whole file is not in here, so that not even the names in it are known
+    fleet_origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
     @cached_property
     def by_title(self) -> Mapping[str, Entity]:

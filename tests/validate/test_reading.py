@@ -66,8 +66,15 @@ def test_a_broken_default_accuses_nobody_who_relies_on_it(tmp_path: Path) -> Non
 
 def test_a_file_that_cannot_be_read_as_yaml_makes_the_inventory_incomplete(tmp_path: Path) -> None:
     reading = read_files(tmp_path, {"a.yml": "fleet: {name: a}\n", "b.yml": "{"})
-    assert reading.loaded.inventory.incomplete
-    assert not read_text(tmp_path / "other", "site: north\n").loaded.inventory.incomplete
+    inventory = reading.loaded.inventory
+    assert (inventory.incomplete, inventory.unread) == (True, True)
+    whole = read_text(tmp_path / "other", "site: north\n").loaded.inventory
+    assert (whole.incomplete, whole.unread) == (False, False)
+
+
+def test_the_place_of_fleet_is_known_also_where_nothing_else_is_beside_it(tmp_path: Path) -> None:
+    reading = read_files(tmp_path, {"a.yml": "fleet: {name: a}\n", "b.yml": "site: north\n"})
+    assert str(reading.loaded.inventory.fleet_origin.at("name")).endswith("a.yml:1:15")
 
 
 def test_no_fleet_is_told_once_and_two_are_told_with_both_places(tmp_path: Path) -> None:

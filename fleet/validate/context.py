@@ -8,16 +8,17 @@ dates make problems only.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
+from functools import cached_property
 from typing import Protocol
 
 from fleet.documents import Document
 from fleet.errors import Location, Problem, Severity
-from fleet.inventory.model import Entity, Inventory, Placed
+from fleet.inventory.model import NO_ORIGIN, Inventory, Origin, Placed
 from fleet.inventory.peers import Peers
 from fleet.inventory.select import Selectors
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Context:
     """One inventory, the tables derived from it, and the day on which it is judged."""
 
@@ -25,6 +26,34 @@ class Context:
     peers: Peers
     selectors: Selectors
     today: date
+
+    @cached_property
+    def documents(self) -> tuple[Document, ...]:
+        """The files that the inventory was read from, in path order, as far as anything in them was kept."""
+        inventory = self.inventory
+        placed: list[Placed] = [
+            *inventory.sites.values(),
+            *inventory.hosts.values(),
+            *inventory.entities,
+            *inventory.flows,
+            *inventory.probers,
+            *inventory.schedules.values(),
+            *inventory.relays,
+            *inventory.virtual_services,
+            *inventory.certificates.values(),
+            *inventory.files,
+            *inventory.waivers,
+            *inventory.retired_titles,
+        ]
+        origins = [*(thing.origin for thing in placed), *inventory.group_origins.values(), fleet_origin(inventory)]
+        found = {origin.document.path: origin.document for origin in origins if origin.document}
+        return tuple(found[path] for path in sorted(found))
+
+
+def fleet_origin(inventory: Inventory) -> Origin:
+    """Where `fleet:` stands, as far as the inventory knows."""
+    origin: Origin = getattr(inventory, "fleet_origin", NO_ORIGIN)
+    return origin
 
 
 class Rule(Protocol):
@@ -72,77 +101,3 @@ def few(words: tuple[str, ...] | list[str], most: int = 5) -> str:
     """Some words of many, and how many more there are."""
     shown = ", ".join(words[:most])
     return shown if len(words) <= most else f"{shown} and {len(words) - most} more"
-
-
-# Where an inherited setting was typed ----------------------------------------------------------------------
-
-
-def documents_of(inventory: Inventory) -> tuple[Document, ...]:
-    """The files that the inventory was read from, in path order, as far as anything in them was kept."""
-    placed: list[Placed] = [
-        *inventory.sites.values(),
-        *inventory.hosts.values(),
-        *inventory.entities,
-        *inventory.flows,
-        *inventory.probers,
-        *inventory.schedules.values(),
-        *inventory.relays,
-        *inventory.virtual_services,
-        *inventory.certificates.values(),
-        *inventory.files,
-        *inventory.waivers,
-        *inventory.retired_titles,
-    ]
-    origins = [*(thing.origin for thing in placed), *inventory.group_origins.values()]
-    found = {origin.document.path: origin.document for origin in origins if origin.document}
-    return tuple(found[path] for path in sorted(found))
-
-
-def find_fleet(inventory: Inventory, *steps: str) -> Location:
-    """Where something below `fleet:` was typed."""
-    for document in documents_of(inventory):
-        if isinstance(document.value, dict) and "fleet" in document.value:
-            return document.locate(("fleet", *steps))
-    return Location("")
-
-
-def typed_setting(entity: Entity, *steps: str) -> bool:
-    """Whether the entity's own text has a setting, so that it is not inherited."""
-    if entity.origin.document is None:
-        return False
-    value = entity.origin.document.value
-    for step in (*entity.origin.steps, *steps):
-        try:
-            value = value[step]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return True
-
-
-def find_setting(inventory: Inventory, entity: Entity, steps: tuple[str, ...], value: object) -> Location:
-    """Where the value that an entity has was typed: by itself, its hosts, its site, its kind or the fleet."""
-    if typed_setting(entity, *steps):
-        return entity.at(*steps)
-    for instance in entity.instances:
-        host = inventory.hosts.get(instance.host)
-        if host and host.origin.document and _has(host.origin.document, (*host.origin.steps, *steps), value):
-            return host.at(*steps)
-    documents = documents_of(inventory)
-    layers = (("defaults",), ("fleet", "defaults", "kinds", entity.kind), ("fleet", "defaults"))
-    for layer in layers:
-        for document in documents:
-            if layer == ("defaults",) and document.value.get("site") != entity.site:
-                continue
-            if _has(document, (*layer, *steps), value):
-                return document.locate((*layer, *steps))
-    return entity.location
-
-
-def _has(document: Document, steps: tuple[str | int, ...], value: object) -> bool:
-    found = document.value
-    for step in steps:
-        try:
-            found = found[step]
-        except (KeyError, IndexError, TypeError):
-            return False
-    return bool(found == value)

@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 
 from fleet.errors import Location, Problem
-from fleet.validate.context import Context, error, find_fleet
+from fleet.validate.context import Context, error
+from fleet.validate.inherited import find_fleet
 from fleet.validate.places import is_ip_address, is_malformed
 
 CODES = ("address-malformed",)
@@ -34,7 +35,7 @@ def _others(context: Context) -> Iterator[Problem]:
         for index, address in enumerate(prober.addresses):
             yield from _judge(address, prober.at("addresses", index), prober.ae_title, dhcp=False)
     for index, address in enumerate(inventory.controllers):
-        yield from _judge(address, find_fleet(inventory, "controllers"), f"controller {index + 1}", dhcp=False)
+        yield from _judge(address, find_fleet(context, "controllers"), f"controller {index + 1}", dhcp=False)
     for service in inventory.virtual_services:
         for virtual in service.addresses:
             if not is_ip_address(virtual.address):

@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import Problem
 from fleet.inventory.model import Placed
-from fleet.validate.context import Context, error, find_setting
+from fleet.validate.context import Context, error
+from fleet.validate.inherited import each_verify, find_setting
 
 CODES = ("ae-title-illegal",)
 WAIVABLE = ()
@@ -39,13 +40,13 @@ def _judge(title: str, where: Placed, key: str) -> Iterator[Problem]:
 
 def _callers(context: Context) -> Iterator[Problem]:
     told: set[str] = set()
-    for entity in context.inventory.entities:
-        calling = entity.verify.calling
+    for entity, settings in each_verify(context):
+        calling = settings.calling
         if calling in told:
             continue
         told.add(calling)
         reason = check_ae_title(calling)
         if reason:
-            at = find_setting(context.inventory, entity, ("verify", "calling"), calling)
+            at = find_setting(context, entity, ("verify", "calling"), calling)
             text = f"the AE title {calling!a} {reason}; {_EFFECT}; {_NEXT}"
             yield error("ae-title-illegal", text, at, about=(calling,))

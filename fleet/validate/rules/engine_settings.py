@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from fleet.errors import Problem
 from fleet.inventory.model import Entity, Run
 from fleet.targets.engine_settings import ENGINE_SETTINGS, missing_settings, unknown_settings
-from fleet.validate.context import Context, error, few, typed_setting
+from fleet.validate.context import Context, error, few
+from fleet.validate.inherited import is_typed
 
 CODES = ("engine-setting-unknown", "engine-setting-missing", "engine-without-host")
 WAIVABLE = ()
@@ -18,7 +19,7 @@ def check(context: Context) -> Iterator[Problem]:
         if run is None:
             continue
         for name in unknown_settings(run.engine, run.settings):
-            if typed_setting(entity, "run", name):
+            if is_typed(entity, "run", name):
                 yield _unknown(entity, run, name)
         missing = missing_settings(run.engine, run.settings)
         if missing:

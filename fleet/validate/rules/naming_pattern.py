@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from fleet.errors import Location, Problem
 from fleet.inventory.model import Inventory
-from fleet.validate.context import Context, error, find_fleet
+from fleet.validate.context import Context, error
+from fleet.validate.inherited import find_fleet
 
 CODES = ("naming-pattern",)
 WAIVABLE = ()
@@ -19,9 +20,9 @@ def check(context: Context) -> Iterator[Problem]:
     if naming is None:
         return
     labels = _labels(context.inventory)
-    yield from _judge(naming.pattern, labels, find_fleet(context.inventory, "naming", "pattern"), code=True)
+    yield from _judge(naming.pattern, labels, find_fleet(context, "naming", "pattern"), code=True)
     for kind, code in naming.codes.items():
-        at = find_fleet(context.inventory, "naming", "codes", kind)
+        at = find_fleet(context, "naming", "codes", kind)
         yield from _judge(code, labels, at, code=False)
 
 
@@ -46,7 +47,7 @@ def _judge(pattern: str, labels: set[str], at: Location, *, code: bool) -> Itera
             about=(pattern,),
         )
         return
-    for field in fields:
+    for field in dict.fromkeys(fields):
         known = field in FIELDS and (code or field != "code")
         if not known and not (field.startswith("label.") and field.removeprefix("label.") in labels):
             what = "a label that nothing has" if field.startswith("label.") else "no field"

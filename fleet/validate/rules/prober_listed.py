@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from fleet.errors import Location, Problem
-from fleet.inventory.model import Entity, Inventory
-from fleet.validate.context import Context, error, find_fleet, find_setting, warning
+from fleet.inventory.model import Entity, Inventory, VerifySettings
+from fleet.validate.context import Context, error, warning
+from fleet.validate.inherited import each_verify, find_fleet, find_setting
 from fleet.validate.places import normalize_address
 
 CODES = ("prober-unlisted", "prober-address-unlisted", "health-check-unlisted")
@@ -17,41 +18,44 @@ def check(context: Context) -> Iterator[Problem]:
     """Callers of the sweep by title, then by address; then the callers of health checks."""
     if context.inventory.incomplete:
         return  # the prober may be among what was left out
-    yield from _titles(context.inventory)
-    yield from _controllers(context.inventory)
-    yield from _hosts(context.inventory)
+    if context.inventory.probers:
+        yield from _titles(context)
+        yield from _controllers(context)
+        yield from _hosts(context)
+    else:
+        yield from _nobody(context)
     yield from _checks(context)
 
 
-def _is_probed(entity: Entity) -> bool:
-    return entity.listens and entity.verify.probe != "never"
+def _probed(context: Context) -> Iterator[tuple[Entity, VerifySettings]]:
+    return ((entity, settings) for entity, settings in each_verify(context) if settings.probe != "never")
 
 
-def _titles(inventory: Inventory) -> Iterator[Problem]:
-    probers = {prober.ae_title for prober in inventory.probers}
-    told: set[tuple[str, Location]] = set()
-    known: set[tuple[str, str, str]] = set()
-    for entity in inventory.entities:
-        calling = entity.verify.calling
-        if calling in probers or not _is_probed(entity) or (calling, entity.kind, entity.site) in known:
-            continue
-        at = find_setting(inventory, entity, ("verify", "calling"), calling)
-        if at != entity.location and not str(at.pointer).startswith(entity.location.pointer + "/"):
-            known.add((calling, entity.kind, entity.site))
-        if probers:
-            if (calling, at) not in told:
-                told.add((calling, at))
-                yield _unlisted(inventory, entity, calling, at)
-            continue
-        listing = next((each for each in inventory.entities if each.engine in LISTING and _is_probed(each)), None)
-        text = (
-            f"nobody is listed under `probers`, and the sweep asks as {calling}; no table that we render and no sheet"
-            " would know it, so it would be refused wherever callers are checked; add"
-            f" `probers: [{{ae_title: {calling}, addresses: [...]}}]`"
-        )
-        make = error if listing else warning
-        yield make("prober-unlisted", text, (listing or entity).location, about=(calling,))
+def _nobody(context: Context) -> Iterator[Problem]:
+    """No prober at all: the sweep is a stranger to every table."""
+    entity, settings = next(_probed(context), (None, None))
+    if entity is None or settings is None:
         return
+    listing = next((each for each, _ in _probed(context) if each.engine in LISTING), None)
+    text = (
+        f"nobody is listed under `probers`, and the sweep asks as {settings.calling}; no table that we render and no"
+        " sheet would know it, so it would be refused wherever callers are checked; add"
+        f" `probers: [{{ae_title: {settings.calling}, addresses: [...]}}]`"
+    )
+    make = error if listing else warning
+    yield make("prober-unlisted", text, (listing or entity).location, about=(settings.calling,))
+
+
+def _titles(context: Context) -> Iterator[Problem]:
+    probers = {prober.ae_title for prober in context.inventory.probers}
+    told: set[tuple[str, Location]] = set()
+    for entity, settings in _probed(context):
+        if settings.calling in probers:
+            continue
+        at = find_setting(context, entity, ("verify", "calling"), settings.calling)
+        if (settings.calling, at) not in told:
+            told.add((settings.calling, at))
+            yield _unlisted(context.inventory, entity, settings.calling, at)
 
 
 def _unlisted(inventory: Inventory, entity: Entity, calling: str, at: Location) -> Problem:
@@ -64,13 +68,12 @@ def _unlisted(inventory: Inventory, entity: Entity, calling: str, at: Location) 
     return error("prober-unlisted", text, at, first.location, about=(entity.ae_title, calling))
 
 
-def _controllers(inventory: Inventory) -> Iterator[Problem]:
+def _controllers(context: Context) -> Iterator[Problem]:
+    inventory = context.inventory
     listed = {normalize_address(address) for prober in inventory.probers for address in prober.addresses}
-    if not listed:
-        return
     for address in inventory.controllers:
         if normalize_address(address) not in listed:
-            at, there = find_fleet(inventory, "controllers"), inventory.probers[0].at("addresses")
+            at, there = find_fleet(context, "controllers"), inventory.probers[0].at("addresses")
             text = (
                 f"fleet runs from {address}, which no prober has among its addresses ({there}); servers that compare"
                 " addresses would refuse its sweep, and archives look dead; add it there"
@@ -78,21 +81,22 @@ def _controllers(inventory: Inventory) -> Iterator[Problem]:
             yield error("prober-address-unlisted", text, at, there, about=(address,))
 
 
-def _hosts(inventory: Inventory) -> Iterator[Problem]:
+def _hosts(context: Context) -> Iterator[Problem]:
+    inventory = context.inventory
     probers = {prober.ae_title: prober for prober in inventory.probers}
     listed: dict[str, set[str]] = {}
     for each in inventory.probers:
         listed.setdefault(each.ae_title, set()).update(normalize_address(address) for address in each.addresses)
     told: set[tuple[str, str]] = set()
-    for entity in inventory.entities:
-        origin, calling = entity.verify.probe_from, entity.verify.calling
+    for entity, settings in _probed(context):
+        origin, calling = settings.probe_from, settings.calling
         host = inventory.hosts.get(origin or "")
-        if host is None or calling not in listed or not _is_probed(entity) or (host.name, calling) in told:
+        if host is None or calling not in listed or (host.name, calling) in told:
             continue
         own = {host.address, *(instance.address for _, instance in inventory.instances_by_host.get(host.name, ()))}
         if not listed[calling] & {normalize_address(address) for address in own}:
             told.add((host.name, calling))
-            at, prober = find_setting(inventory, entity, ("verify", "from"), origin), probers[calling]
+            at, prober = find_setting(context, entity, ("verify", "from"), origin), probers[calling]
             text = (
                 f"{entity.name} is probed from {host.name} ({host.address}, {host.location}) as {calling}, and that"
                 f" address is not among this prober's ({prober.at('addresses')}); where addresses are compared it would"

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator
 from fleet.errors import Location, Problem
 from fleet.inventory.model import Host, Inventory
 from fleet.inventory.schedule import InvalidScheduleError
-from fleet.validate.context import Context, error, find_setting, is_known
+from fleet.validate.context import Context, error, is_known
+from fleet.validate.inherited import each_verify, find_setting
 from fleet.validate.routes import find_opening, hops
 
 CODES = (
@@ -24,10 +25,11 @@ def check(context: Context) -> Iterator[Problem]:
     """Every reference but selectors."""
     inventory = context.inventory
     yield from _hosts(inventory)
+    yield from _probe_hosts(context)
     yield from _entities(inventory)
     yield from _sites(inventory)
-    yield from _certificates(inventory)
-    yield from _probe_schedules(inventory)
+    yield from _certificates(context)
+    yield from _probe_schedules(context)
     yield from _relays(context)
     yield from _jumps(inventory)
 
@@ -46,11 +48,15 @@ def _hosts(inventory: Inventory) -> Iterator[Problem]:
                     f" installed and nobody could be told its address; {_hint(instance.host, inventory.hosts, 'hosts')}"
                 )
                 yield error("unknown-host", text, instance.at("host"), about=(entity.ae_title, instance.host))
+
+
+def _probe_hosts(context: Context) -> Iterator[Problem]:
+    inventory = context.inventory
     told: set[Location] = set()
-    for entity in inventory.entities:
-        origin = entity.verify.probe_from
+    for entity, settings in each_verify(context):
+        origin = settings.probe_from
         if origin and origin not in inventory.hosts and not is_known(inventory, origin):
-            at = find_setting(inventory, entity, ("verify", "from"), origin)
+            at = find_setting(context, entity, ("verify", "from"), origin)
             if at in told:
                 continue
             told.add(at)
@@ -91,7 +97,8 @@ def _sites(inventory: Inventory) -> Iterator[Problem]:
                 yield error("unknown-site", text, flow.at("except", index), about=(site,))
 
 
-def _certificates(inventory: Inventory) -> Iterator[Problem]:
+def _certificates(context: Context) -> Iterator[Problem]:
+    inventory = context.inventory
     told: set[Location] = set()
     for entity in inventory.entities:
         if entity.tls is None:
@@ -99,7 +106,7 @@ def _certificates(inventory: Inventory) -> Iterator[Problem]:
         for steps, name in ((("verify", "ca"), entity.tls.verify_ca), (("present",), entity.tls.present)):
             if name is None or name in inventory.certificates or is_known(inventory, name):
                 continue
-            at = find_setting(inventory, entity, ("tls", *steps), name)
+            at = find_setting(context, entity, ("tls", *steps), name)
             if at not in told:
                 told.add(at)
                 text = (
@@ -109,13 +116,14 @@ def _certificates(inventory: Inventory) -> Iterator[Problem]:
                 yield error("unknown-certificate", text, at, about=(entity.ae_title, name))
 
 
-def _probe_schedules(inventory: Inventory) -> Iterator[Problem]:
+def _probe_schedules(context: Context) -> Iterator[Problem]:
+    inventory = context.inventory
     told: set[Location] = set()
-    for entity in inventory.entities:
-        probe = entity.verify.probe
+    for entity, settings in each_verify(context):
+        probe = settings.probe
         if probe in ("always", "never") or probe in inventory.schedules or is_known(inventory, probe):
             continue
-        at = find_setting(inventory, entity, ("verify", "probe"), probe)
+        at = find_setting(context, entity, ("verify", "probe"), probe)
         if at not in told:
             told.add(at)
             text = (

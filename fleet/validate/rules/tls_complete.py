@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from fleet.errors import Location, Problem
-from fleet.inventory.model import Entity, Inventory
-from fleet.validate.context import Context, error, find_setting
+from fleet.inventory.model import Entity
+from fleet.validate.context import Context, error
+from fleet.validate.inherited import find_setting
 
 CODES = ("tls-without-verify", "certificate-incomplete")
 WAIVABLE = ()
@@ -12,9 +13,8 @@ WAIVABLE = ()
 
 def check(context: Context) -> Iterator[Problem]:
     """Entities with `tls`, each inherited setting once."""
-    inventory = context.inventory
     told: set[Location] = set()
-    for entity in inventory.entities:
+    for entity in context.inventory.entities:
         tls = entity.tls
         if tls is None:
             continue
@@ -25,18 +25,18 @@ def check(context: Context) -> Iterator[Problem]:
                 " stand in for it, and fleet never connects like that; add it"
             )
             yield error("tls-without-verify", text, at, about=(entity.ae_title,))
-        yield from _incomplete(inventory, entity, ("verify", "ca"), tls.verify_ca, told)
-        yield from _incomplete(inventory, entity, ("present",), tls.present, told)
+        yield from _incomplete(context, entity, ("verify", "ca"), tls.verify_ca, told)
+        yield from _incomplete(context, entity, ("present",), tls.present, told)
 
 
 def _incomplete(
-    inventory: Inventory, entity: Entity, steps: tuple[str, ...], name: str | None, told: set[Location]
+    context: Context, entity: Entity, steps: tuple[str, ...], name: str | None, told: set[Location]
 ) -> Iterator[Problem]:
-    certificate = inventory.certificates.get(name or "")
+    certificate = context.inventory.certificates.get(name or "")
     if certificate is None:
         return
     key, file = ("ca_file", certificate.ca_file) if "ca" in steps else ("cert_file", certificate.cert_file)
-    at = find_setting(inventory, entity, ("tls", *steps), name)
+    at = find_setting(context, entity, ("tls", *steps), name)
     if file is None and at not in told:
         told.add(at)
         text = (

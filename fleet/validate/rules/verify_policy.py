@@ -5,7 +5,8 @@ from datetime import datetime
 
 from fleet.errors import Location, Problem
 from fleet.inventory.model import Entity, Maintenance
-from fleet.validate.context import Context, error, find_setting
+from fleet.validate.context import Context, error
+from fleet.validate.inherited import each_verify, find_setting
 
 CODES = ("probe-without-reason", "maintenance-times")
 WAIVABLE = ()
@@ -14,29 +15,22 @@ WAIVABLE = ()
 def check(context: Context) -> Iterator[Problem]:
     """Each entity's merged settings; an inherited one is told once, where it was typed."""
     told: set[Location] = set()
-    known: set[tuple[str, str, str]] = set()
-    for entity in context.inventory.entities:
-        settings = entity.verify
-        if entity.listens and settings.probe != "always" and not settings.reason:
-            key = (settings.probe, entity.kind, entity.site)
-            if key in known:
-                continue
-            at = find_setting(context.inventory, entity, ("verify", "probe"), settings.probe)
-            if at.pointer.startswith("/fleet") or at.pointer.startswith("/defaults"):
-                known.add(key)
+    for entity, settings in each_verify(context):
+        if settings.probe != "always" and not settings.reason:
+            at = find_setting(context, entity, ("verify", "probe"), settings.probe)
             if at not in told:
                 told.add(at)
-                yield _unreasoned(entity, at)
+                yield _unreasoned(entity, settings.probe, at)
         for maintenance in settings.maintenance:
             if maintenance.location not in told:
                 told.add(maintenance.location)
                 yield from _times(entity, maintenance)
 
 
-def _unreasoned(entity: Entity, at: Location) -> Problem:
+def _unreasoned(entity: Entity, probe: str, at: Location) -> Problem:
     text = (
-        f"verify.probe of {entity.name} is {entity.verify.probe} without a `reason`; when it falls silent nobody is"
-        " told, and nobody will remember why; add `reason` beside it"
+        f"verify.probe of {entity.name} is {probe} without a `reason`; when it falls silent nobody is told, and nobody"
+        " will remember why; add `reason` beside it"
     )
     return error("probe-without-reason", text, at, about=(entity.ae_title,))
 

@@ -140,6 +140,32 @@ def test_an_instance_has_its_own_host_between_site_and_entity(tmp_path: Path) ->
     assert dict(find(reading, "A").vars) == {"a": "own", "b": "site", "c": "site"}
 
 
+VARS = st.dictionaries(
+    st.sampled_from("abc"), st.integers(0, 9) | st.dictionaries(st.sampled_from("xy"), st.integers(0, 9))
+)
+
+
+@settings(deadline=None)
+@given(layers=st.tuples(VARS, VARS, VARS, VARS, VARS))
+def test_variables_of_five_layers_are_those_of_a_naive_merge(
+    tmp_path_factory: pytest.TempPathFactory, layers: tuple[dict[str, Any], ...]
+) -> None:
+    fleet, kind, site, host, entity = (json.dumps(layer) for layer in layers)
+    reading = read_text(
+        tmp_path_factory.mktemp("layers"),
+        f"fleet: {{name: a, vars: {fleet}, defaults: {{kinds: {{other: {{vars: {kind}}}}}}}}}\n"
+        f"site: n\nvars: {site}\nhosts: {{h: {{address: a, vars: {host}}}}}\nentities:\n"
+        f"  - {{ae_title: A, kind: other, vars: {entity}, instances: [{{host: h, port: 1}}]}}\n",
+    )
+    wanted: dict[str, Any] = {}
+    for layer in layers:
+        for key, value in layer.items():
+            both = isinstance(value, dict) and isinstance(wanted.get(key), dict)
+            wanted[key] = {**wanted[key], **value} if both else value
+    assert reading.problems == ()
+    assert dict(find(reading, "A").instances[0].vars) == wanted
+
+
 def test_a_hosts_labels_and_login_are_no_business_of_its_entities(tmp_path: Path) -> None:
     text = "site: n\nhosts: {h: {address: a, labels: {rack: A1}, ssh: {port: 2222}}}\n"
     text += "entities:\n  - {ae_title: A, kind: other, instances: [{host: h, port: 1}]}\n"

@@ -119,3 +119,51 @@ def test_a_duplicate_among_five_thousand_is_told_with_both_places(tmp_path: Path
 
 def row(number: int) -> str:
     return f"  - {{ae_title: AE_{number:05}, kind: modality, address: 10.{number >> 8}.{number & 255}.1, port: 104}}\n"
+
+
+ARCHIVE = """hosts:
+  h1: {address: 10.0.0.11, host_keys: [ssh-ed25519 AAAA]}
+flows: [{from: kind=modality, to: kind=archive, services: [storage]}]
+entities:
+  - ae_title: A_PACS
+    kind: archive
+    provides: [storage]
+    instances: [{host: h1, port: 11112}]
+    run:
+      engine: ENGINE
+      storage_area: /var/lib/dcmtk/A_PACS
+"""
+DCMQRSCP = """      access: RW
+      max_studies: 100
+      max_bytes_per_study: 512mb
+      deletes_oldest: accepted
+"""
+
+
+def errors_of_modality(root: Path, title: str, engine: str) -> set[tuple[str, str]]:
+    """Severity and code of what is said of one modality that stores to one archive."""
+    quoted = "'" + title.replace("'", "''") + "'"
+    text = HEAD.removesuffix("entities:\n") + ARCHIVE.replace("ENGINE", engine)
+    text += DCMQRSCP if engine == "dcmqrscp" else ""
+    path = root / "a.yml"
+    row = f"  - {{ae_title: {quoted}, name: peer, kind: modality, address: 10.0.1.1, port: 104}}\n"
+    path.write_text(text + row, encoding="utf-8")
+    line = text.count("\n") + 1
+    return {(each.severity.value, each.code) for each in check(path) if each.location.line == line}
+
+
+@pytest.mark.parametrize("character", list("\"'{}(),=#!$%;|&`<>~@ a"))
+def test_a_legal_title_beyond_the_plain_characters_is_a_warning(tmp_path: Path, character: str) -> None:  # T02
+    told = errors_of_modality(tmp_path, f"CT{character}1", "storescp")
+    assert told == {("warning", "ae-title-unusual")}
+
+
+@pytest.mark.parametrize("character", list(" ,()=\"'"))
+def test_it_is_an_error_where_a_dcmqrscp_cannot_carry_it(tmp_path: Path, character: str) -> None:  # T02
+    assert ("error", "target-cannot-carry") in errors_of_modality(tmp_path, f"CT{character}1", "dcmqrscp")
+
+
+@pytest.mark.parametrize("word", ["ANY", "BEGIN", "END", "HostTable", "AETable", "VendorTable", "RW", "R", "W"])
+def test_a_word_of_dcmqrscp_is_refused_where_it_would_have_to_carry_it(tmp_path: Path, word: str) -> None:  # T03
+    assert ("error", "target-cannot-carry") in errors_of_modality(tmp_path, word, "dcmqrscp")
+    assert ("error", "target-cannot-carry") not in errors_of_modality(tmp_path, word, "storescp")

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 
-from fleet.errors import Problem
+from fleet.errors import Location, Problem
+from fleet.inventory.model import Entity, Host
 from fleet.validate.context import Context, error
+from fleet.validate.inherited import each_verify, find_setting
 
 CODES = ("external-site-with-host", "host-retired-in-use")
 WAIVABLE = ()
@@ -38,14 +40,22 @@ def _retired(context: Context) -> Iterator[Problem]:
     if not retired:
         return
     for entity in inventory.entities:
-        uses = [(instance.host, instance.at("host"), "runs on") for instance in entity.instances]
-        if entity.verify.probe_from:
-            uses.append((entity.verify.probe_from, entity.at("verify", "from"), "is probed from"))
-        for name, at, verb in uses:
-            if name in retired:
-                host = retired[name]
-                text = (
-                    f"{entity.name} {verb} {name}, which is retired ({host.at('retired')}); its service would be"
-                    " removed there while others still call it; move it to another host first"
-                )
-                yield error("host-retired-in-use", text, at, host.at("retired"), about=(entity.ae_title, name))
+        for instance in entity.instances:
+            if instance.host in retired:
+                yield _in_use(entity, "runs on", retired[instance.host], instance.at("host"))
+    told: set[Location] = set()
+    for entity, settings in each_verify(context):
+        if settings.probe_from in retired:
+            at = find_setting(context, entity, ("verify", "from"), settings.probe_from)
+            if at not in told:
+                told.add(at)
+                yield _in_use(entity, "is probed from", retired[settings.probe_from], at)
+
+
+def _in_use(entity: Entity, verb: str, host: Host, at: Location) -> Problem:
+    there = host.at("retired")
+    text = (
+        f"{entity.name} {verb} {host.name}, which is retired ({there}); what runs there would be removed while others"
+        " still count on it; move it to another host first"
+    )
+    return error("host-retired-in-use", text, at, there, about=(entity.ae_title, host.name))

@@ -19,6 +19,7 @@ def open_connector(inventory: Inventory) -> Iterator[Connector]:
 
     folder = Path.home() / ".ssh"
     options = SshOptions(
+        home=Path.home(),
         identity_files=tuple(path for name in _KEYS if (path := folder / name).is_file()),
         known_hosts=path if (path := folder / "known_hosts").is_file() else None,
         agent_socket=os.environ.get("SSH_AUTH_SOCK"),

@@ -11,6 +11,7 @@ from fleet.events import ItemFinished, Notice, StageStarted
 from fleet.inventory.model import Host
 from fleet.plan.batches import FailureBudget, make_batches
 from fleet.plan.decide import make_host_plan
+from fleet.plan.diff import escape_text
 from fleet.plan.steps import HostPlan, Plan
 from fleet.push.apply import ApplySettings, apply_batch
 from fleet.push.observe import HostReading, ObserveSettings, observe_fleet
@@ -133,6 +134,8 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
         for outcome in _apply_one_batch(work, hosts, plans, settings):
             outcomes[outcome.host] = outcome
             observer(ItemFinished("apply", outcome.host, outcome.outcome.value, outcome.detail))
+            if outcome.evidence:  # what programs on the host printed: for a terminal's eyes, never recorded
+                observer(Notice(f"{outcome.host} said: {escape_text(outcome.evidence)}"))
     return tuple(outcomes.get(host.name) or _not_reached(host) for host in planned.hosts)
 
 

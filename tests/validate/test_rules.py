@@ -30,6 +30,10 @@ def cases() -> list[Path]:
     return [path for path in found if path.is_dir() or path.suffix == ".yml"]
 
 
+def name_of(case: Path) -> str:
+    return f"{case.parent.name}/{case.name.removesuffix('.yml')}"
+
+
 def files_of(case: Path) -> list[Path]:
     return [case] if case.is_file() else sorted(case.glob("*.yml"))
 
@@ -57,7 +61,7 @@ def found(case: Path) -> list[Finding]:
     )
 
 
-@pytest.mark.parametrize("case", cases(), ids=lambda case: f"{case.parent.name}/{case.name.removesuffix('.yml')}")
+@pytest.mark.parametrize("case", cases(), ids=name_of)
 def test_a_sample_says_exactly_what_it_expects_and_where(case: Path) -> None:  # T18 (table)
     assert found(case) == expected(case)
     codes = {code for *_, code in expected(case)}
@@ -82,7 +86,7 @@ def test_the_page_of_problems_names_no_code_that_is_not_there() -> None:
     assert named == {*all_codes(), REMOVAL}
 
 
-@pytest.mark.parametrize("case", [case for case in cases() if case.name.startswith("bad")], ids=str)
+@pytest.mark.parametrize("case", [case for case in cases() if case.name.startswith("bad")], ids=name_of)
 def test_every_problem_says_what_it_is_what_it_does_and_what_to_do(case: Path) -> None:
     for problem in problems_of(case):
         if problem.code in all_codes() and not problem.code.startswith("target-"):

@@ -1,7 +1,7 @@
 """One run of a verb: book, story, and how its report is told, whatever came of it."""
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 from fleet.cli.connect import open_connector
 from fleet.cli.door import Door
@@ -48,10 +48,10 @@ def _nothing_contacted(error: FleetError) -> str:
     return "; nothing was contacted" if isinstance(error, InvalidInventory) else ""
 
 
-def tell_report(door: Door, report: RunReport, *, sweep: bool) -> Sequence[str]:
+def tell_report(door: Door, report: RunReport, *, sweep: bool) -> Iterable[str]:
     """The report's text in the form that was asked for, in pieces."""
     if door.output == "json":
-        return tuple(iter_sweep_json(report)) if sweep else (format_run_json(report),)
+        return iter_sweep_json(report) if sweep else (format_run_json(report),)
     if door.output == "junit":
         return (format_junit(report),)
     if door.output == "csv":

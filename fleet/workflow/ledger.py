@@ -20,7 +20,7 @@ from fleet.report.history import History
 from fleet.report.machine import make_run_summary
 from fleet.report.masking import mask_secrets
 from fleet.report.records import AppliedFleet, RunStart, Snapshot
-from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport
+from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport, WaiverLine
 from fleet.verify.values import EchoResult, is_alive
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading
@@ -67,7 +67,10 @@ class Ledger:
 
     def inventory(self, reading: Reading) -> None:
         """The inventory that this run works on; a valid one is kept, for the night when it is not."""
-        self._put(inventory_digest=reading.inventory.digest)
+        waivers = tuple(
+            WaiverLine(each.code, each.where, each.until, each.reason) for each in reading.inventory.waivers
+        )
+        self._put(inventory_digest=reading.inventory.digest, waivers=waivers)
         if self._history is not None and not reading.errors:
             files = snapshot_files(reading.documents, reading.inventory)
             self._history.record_inventory(Snapshot(reading.inventory.digest, self._context.run_id, self._now(), files))
@@ -103,7 +106,10 @@ class Ledger:
         if self._history is None:
             return
         titles = frozenset(title for entity in inventory.entities for title in entity.titles)
-        hosts = frozenset(inventory.hosts)
+        hosts = frozenset(host.name for host in inventory.hosts.values() if not host.retired)
+        for host in inventory.hosts.values():
+            if host.retired:  # its files are gone now: it may leave the inventory
+                self._history.forget_host(host.name)
         self._history.record_applied(AppliedFleet(self._context.run_id, self._now(), inventory.digest, titles, hosts))
 
     def findings(self, findings: Iterable[Finding]) -> None:

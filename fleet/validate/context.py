@@ -13,7 +13,7 @@ from typing import Protocol
 
 from fleet.documents import Document
 from fleet.errors import Location, Problem, Severity
-from fleet.inventory.model import NO_ORIGIN, Inventory, Origin, Placed
+from fleet.inventory.model import Inventory, Placed
 from fleet.inventory.peers import Peers
 from fleet.inventory.select import Selectors
 
@@ -45,15 +45,9 @@ class Context:
             *inventory.waivers,
             *inventory.retired_titles,
         ]
-        origins = [*(thing.origin for thing in placed), *inventory.group_origins.values(), fleet_origin(inventory)]
+        origins = [*(thing.origin for thing in placed), *inventory.group_origins.values(), inventory.fleet_origin]
         found = {origin.document.path: origin.document for origin in origins if origin.document}
         return tuple(found[path] for path in sorted(found))
-
-
-def fleet_origin(inventory: Inventory) -> Origin:
-    """Where `fleet:` stands, as far as the inventory knows."""
-    origin: Origin = getattr(inventory, "fleet_origin", NO_ORIGIN)
-    return origin
 
 
 class Rule(Protocol):
@@ -84,9 +78,9 @@ def warning(code: str, message: str, at: Location, *also: Location, about: tuple
 def is_known(inventory: Inventory, word: str) -> bool:
     """Whether a name was typed but is broken: it is told elsewhere, so nobody calls it unknown.
 
-    Where something was left out that has no name (a file that is no YAML), it may be any name.
+    Where a whole file could not be read, it may be any name.
     """
-    return word in inventory.left_out or (inventory.incomplete and not inventory.left_out)
+    return word in inventory.left_out or inventory.unread
 
 
 def is_over(until: str, today: date) -> bool:

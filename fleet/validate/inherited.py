@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fleet.documents import Document
 from fleet.errors import Location
 from fleet.inventory.model import Entity, VerifySettings
-from fleet.validate.context import Context, fleet_origin
+from fleet.validate.context import Context
 
 
 def each_verify(context: Context) -> Iterator[tuple[Entity, VerifySettings]]:
@@ -22,13 +22,7 @@ def each_verify(context: Context) -> Iterator[tuple[Entity, VerifySettings]]:
 
 def find_fleet(context: Context, *steps: str) -> Location:
     """Where something below `fleet:` was typed."""
-    origin = fleet_origin(context.inventory)
-    if origin.document:
-        return origin.at(*steps)
-    for document in context.documents:
-        if isinstance(document.value, dict) and "fleet" in document.value:
-            return document.locate(("fleet", *steps))
-    return Location("inventory")
+    return context.inventory.fleet_origin.at(*steps)
 
 
 def is_typed(entity: Entity, *steps: str) -> bool:

@@ -26,9 +26,7 @@ def is_excused(context: Context, text: str) -> bool:
     """Whether what it lacks may be among what was left out as broken, which is told elsewhere."""
     inventory = context.inventory
     return inventory.incomplete and (
-        any(sign in text for sign in "=*?[!")
-        or not inventory.left_out
-        or any(name in text for name in inventory.left_out)
+        any(sign in text for sign in "=*?[!") or inventory.unread or any(name in text for name in inventory.left_out)
     )
 
 

@@ -125,13 +125,12 @@ def test_a_password_of_vrrp_is_readable_by_root_alone(tmp_path: Path) -> None:
 
 def test_every_member_has_the_same_first_choice() -> None:
     built = read_inventory(EXAMPLE)
-    servers = [
-        [line.split(" source ")[0] for line in built.file(name, "/etc/haproxy/haproxy.cfg").content.splitlines() if line.startswith("  server ")]
-        for name in ("north-pacs-1", "north-pacs-2")
-    ]  # fmt: skip
-    assert (
-        servers[0] == servers[1] == ["  server north-pacs-1 10.20.0.11:11112", "  server north-pacs-2 10.20.0.12:11112"]
-    )
+    servers = []
+    for name in ("north-pacs-1", "north-pacs-2"):
+        lines = built.file(name, "/etc/haproxy/haproxy.cfg").content.splitlines()
+        servers.append([line.split(" source ")[0] for line in lines if line.startswith("  server ")])
+    assert servers[0] == ["  server north-pacs-1 10.20.0.11:11112", "  server north-pacs-2 10.20.0.12:11112"]
+    assert servers[1] == servers[0]
     last = built.file("north-pacs-2", "/etc/haproxy/haproxy.cfg").content.splitlines()[-1]
     assert last == "  server north-pacs-2 10.20.0.12:11112 source 10.20.0.12 backup"
 

@@ -33,7 +33,7 @@ wheel: $(STAMP)
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/run.py
+	$(BIN)/python -m benchmarks.run
 
 # Full counts of what CI runs a sample of.
 soak: $(STAMP) packages

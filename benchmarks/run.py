@@ -1,6 +1,6 @@
 """Every figure that the README claims, as ratios from one run on this machine.
 
-usage: python benchmarks/run.py            (a few minutes; `make bench`)
+usage: python -m benchmarks.run            (a few minutes; `make bench`)
 """
 
 import sys
@@ -9,10 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from generated import write_fleet
-from measure import compare, fleet_command, python_command, run_once
+from benchmarks.generated import write_fleet
+from benchmarks.measure import compare, fleet_command, python_command, run_once
 
 YAML_LOAD = (
     "import sys, pathlib, yaml\n"

@@ -31,25 +31,27 @@ class Holder:
 
 def shared_titles(context: Context) -> Iterator[tuple[Holder, ...]]:
     """The holders of every title, case folded, that has more than one; in file order."""
-    groups: dict[str, Holder | list[Holder]] = {}
-    for entity in context.inventory.entities:
-        _add(groups, Holder(entity.ae_title, entity, entity))
-        for further in entity.also:
-            _add(groups, Holder(further.ae_title, entity, further))
-    for found in groups.values():
-        if isinstance(found, list):
-            yield tuple(found)
-
-
-def _add(groups: dict[str, Holder | list[Holder]], holder: Holder) -> None:
-    key = fold_ae_title(holder.title)
-    known = groups.setdefault(key, holder)
-    if known is holder:
+    twice = _folded_twice(context)
+    if not twice:
         return
-    if isinstance(known, list):
-        known.append(holder)
-    else:
-        groups[key] = [known, holder]
+    groups: dict[str, list[Holder]] = {}
+    for entity in context.inventory.entities:
+        for title, where in ((entity.ae_title, entity), *((each.ae_title, each) for each in entity.also)):
+            key = fold_ae_title(title)
+            if key in twice:
+                groups.setdefault(key, []).append(Holder(title, entity, where))
+    yield from map(tuple, groups.values())
+
+
+def _folded_twice(context: Context) -> set[str]:
+    """Folded titles that stand more than once: in a sound fleet none, and this is all that is done."""
+    seen: set[str] = set()
+    twice: set[str] = set()
+    for entity in context.inventory.entities:
+        for title in entity.titles if entity.also else (entity.ae_title,):
+            key = fold_ae_title(title)
+            (twice if key in seen else seen).add(key)
+    return twice
 
 
 def reason_against(context: Context, holders: tuple[Holder, ...]) -> str | None:

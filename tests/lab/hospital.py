@@ -4,7 +4,8 @@ boxes beside the hosts that nobody pushes to."""
 import json
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,12 @@ class Hospital:
     def apply(self, *arguments: str) -> CompletedProcess[str]:
         """Without the long watch over services that tests of something else need not wait for."""
         return self.fleet("apply", "--yes", "--hold-down", "500ms", *arguments)
+
+    def converge(self) -> None:
+        """Hosts and inventory are one, and everything answers."""
+        done = self.apply("--adopt")
+        assert done.returncode == 0, done.stdout + done.stderr
+        wait_until(lambda: self.fleet("verify", "-q").returncode == 0, within_s=20)
 
     def plan(self, *arguments: str) -> tuple[int, dict[str, Any]]:
         """Exit status and the one JSON document."""
@@ -168,6 +175,25 @@ def list_files(host: LabHost) -> dict[str, str]:
         timeout_s=60,
     ).stdout
     return dict(line.split("\t", 1) for line in listing.splitlines())
+
+
+def wait_until(is_true: Callable[[], bool], within_s: float) -> float:
+    """Seconds that it took."""
+    started_at = time.monotonic()
+    while not is_true():
+        assert time.monotonic() - started_at < within_s, f"not within {within_s:g} s"
+        time.sleep(0.1)
+    return time.monotonic() - started_at
+
+
+def changed_paths(document: Mapping[str, Any]) -> dict[str, set[str]]:
+    """Which files a plan would write or remove, by host; from the diffs that people are shown."""
+    found: dict[str, set[str]] = {}
+    for diff in document["plan"]["changes"]:
+        if diff["lines"][1:2] and diff["lines"][1].startswith("--- "):
+            for host in diff["hosts"]:
+                found.setdefault(host, set()).add(diff["lines"][0].split()[-1])
+    return found
 
 
 def read_json(done: CompletedProcess[str]) -> dict[str, Any]:

@@ -70,6 +70,11 @@ class LabHost:
         return (self._folder / "console.log").read_text(encoding="utf-8", errors="replace")
 
     @property
+    def network(self) -> NetworkNamespace:
+        """Where a test may open connections of its own as this host; a boot makes a new one of the name."""
+        return self._namespace
+
+    @property
     def is_running(self) -> bool:
         return self._nspawn is not None and self._nspawn.poll() is None
 

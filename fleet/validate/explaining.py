@@ -14,7 +14,9 @@ import jsonschema.validators
 
 from fleet.documents import Document
 from fleet.errors import Problem, Severity
-from fleet.validate.schema import Pointer, make_accepting, read_item_schemas, select_schema
+from fleet.validate.accepting import make_accepting, read_item_schemas, select_schema
+
+Pointer = tuple[str | int, ...]
 
 _LEADING_ZERO = re.compile(r"[+-]?0[0-9_]+\Z")
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from fleet.documents import parse_document, read_documents
 from fleet.errors import Problem
+from fleet.validate.accepting import accepts, read_item_schemas
 from fleet.validate.explaining import explains
-from fleet.validate.schema import accepts, check_document, read_item_schemas, text_keys
+from fleet.validate.schema import check_document, text_keys
 
 EXAMPLE = Path(__file__).parents[2] / "inventory"
 

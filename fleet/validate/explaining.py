@@ -14,9 +14,8 @@ import jsonschema.validators
 
 from fleet.documents import Document
 from fleet.errors import Problem, Severity
+from fleet.inventory.typed import Pointer
 from fleet.validate.accepting import make_accepting, read_item_schemas, select_schema
-
-Pointer = tuple[str | int, ...]
 
 _LEADING_ZERO = re.compile(r"[+-]?0[0-9_]+\Z")
 

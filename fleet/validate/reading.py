@@ -9,7 +9,8 @@ from pathlib import Path
 from fleet.documents import Documents, read_documents
 from fleet.errors import Problem
 from fleet.inventory.load import Loaded, load_inventory
-from fleet.validate.schema import Pointer, check_document, text_keys
+from fleet.inventory.typed import Pointer
+from fleet.validate.schema import check_document, text_keys
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,8 @@ from typing import Any
 
 from fleet.documents import Document, read_schema
 from fleet.errors import Problem
+from fleet.inventory.typed import Pointer
 from fleet.validate.accepting import accepts
-
-Pointer = tuple[str | int, ...]
 
 
 @cache

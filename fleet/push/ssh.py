@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import paramiko
 from paramiko.agent import AgentSSH
@@ -25,7 +26,7 @@ from fleet.push.address import check_ssh_words, is_address, parse_jump
 from fleet.push.connection import Deadline, connect
 from fleet.push.exchange import READ_BYTES, Exchange
 from fleet.push.host_keys import HostKey, KnownKeys, check_host_key, find_known_keys
-from fleet.push.script import Script
+from fleet.push.script import Script, escape_bytes
 from fleet.push.sudoers import BECOME_COMMAND, PLAIN_COMMAND
 from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult, Transport
 
@@ -159,7 +160,7 @@ def _make_transport(host: Host, chain: Sequence[paramiko.Transport], deadline: D
     else:
         stream = connect(host.address, host.ssh.port, deadline, where)
     try:
-        transport = paramiko.Transport(stream)
+        transport = _Client(stream)
     except paramiko.SSHException as error:
         raise NetworkError(f"{where}: {error}", phase="connect") from error
     transport.set_log_channel(_LOG)
@@ -175,16 +176,71 @@ _TUNNEL_REASONS = {
     3: "the host knows no such channel",
     4: "the host is short of resources",
 }
+_STUCK_S = 0.5  # how long after its deadline an opening that does not return means that the connection stands still
+
+
+class _Client(paramiko.Transport):
+    """A transport on which many channels may be opened at once.
+
+    paramiko keeps one exception for all of them, so that one gets its neighbour's reason or none; and a channel
+    that is confirmed after nobody waits any longer stays open on the host. Here each has its own, and such a
+    channel is closed.
+    """
+
+    def __init__(self, stream: paramiko.Channel | socket.socket) -> None:
+        self._opening: dict[int, int] = {}  # thread -> the channel that it opens
+        self._refusals: dict[int, paramiko.ChannelException] = {}
+        super().__init__(stream)
+
+    def open_channel(self, *arguments: Any, **options: Any) -> paramiko.Channel:
+        """As paramiko's, but for the reason of a refusal."""
+        me = threading.get_ident()
+        try:
+            return super().open_channel(*arguments, **options)
+        except paramiko.SSHException:
+            refusal = self._refusals.pop(self._opening.get(me, -1), None)
+            if refusal is None:
+                raise
+            raise refusal from None
+        finally:
+            self._opening.pop(me, None)
+
+    def _next_channel(self) -> int:
+        number: int = super()._next_channel()  # type: ignore[misc]  # the stubs know no private names
+        self._opening[threading.get_ident()] = number
+        return number
+
+    def _parse_channel_open_failure(self, message: paramiko.Message) -> None:
+        number, code, text = message.get_int(), message.get_int(), message.get_text()
+        if number in self.channel_events:
+            self._refusals[number] = paramiko.ChannelException(code, text)
+        message.rewind()
+        super()._parse_channel_open_failure(message)  # type: ignore[misc]  # as above
+        self.saved_exception = None
+
+    def _parse_channel_open_success(self, message: paramiko.Message) -> None:
+        number, theirs = message.get_int(), message.get_int()
+        if self._channels.get(number) is None:  # type: ignore[attr-defined]  # as above
+            close = paramiko.Message()
+            close.add_byte(bytes((paramiko.common.MSG_CHANNEL_CLOSE,)))
+            close.add_int(theirs)
+            self._send_user_message(close)  # type: ignore[attr-defined]  # as above
+            return
+        message.rewind()
+        super()._parse_channel_open_success(message)  # type: ignore[misc]  # as above
 
 
 def _open_tunnel(
     transport: paramiko.Transport, target: tuple[str, int], deadline: Deadline, *, where: str, phase: str
 ) -> paramiko.Channel:
+    """One channel; others on the same connection live on when its deadline passes."""
     try:
-        with _watch(deadline, transport):
-            return transport.open_channel("direct-tcpip", target, ("127.0.0.1", 0), timeout=deadline.left_s + 1)
+        with _watch(Deadline(deadline.left_s + _STUCK_S), transport):
+            return transport.open_channel("direct-tcpip", target, ("127.0.0.1", 0), timeout=deadline.left_s)
     except paramiko.ChannelException as error:
-        raise NetworkError(f"{where}: {_TUNNEL_REASONS.get(error.code, error.text)}", phase=phase) from error
+        reason = _TUNNEL_REASONS.get(error.code, "the host opened no channel")
+        said = escape_bytes(error.text.encode("utf-8", "backslashreplace")[:200])
+        raise NetworkError(f"{where}: {reason}{f': {said}' if said else ''}", phase=phase) from error
     except (paramiko.SSHException, OSError, EOFError) as error:
         if deadline.is_over:
             raise NetworkError(f"{where}: no answer within {deadline.seconds:g} s", phase=phase) from error

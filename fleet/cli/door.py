@@ -10,12 +10,13 @@ import socket
 import sys
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
+from fleet.errors import FleetError, InvalidInventory, UsageError
 from fleet.events import Observer, ignore
 from fleet.workflow.context import Context, utc_now
 
@@ -54,6 +55,16 @@ class Door:
         from fleet.cli.progress import TerminalProgress  # rich, on terminals only
 
         return TerminalProgress(color=self.color, verbose=self.verbose)
+
+    def selector(self) -> str | None:
+        """The limit, with `@failed` looked up in history."""
+        if self.limit != "@failed":
+            return self.limit
+        from fleet.report.history import open_history  # only who asks for the last failures opens a history
+        from fleet.workflow.reading import require_failed
+
+        with open_history(self.history, create=False) as history:
+            return require_failed(history.failed_names())
 
     def tell(self, text: str) -> None:
         """Print an answer on stdout."""
@@ -94,7 +105,7 @@ def door(*, outputs: tuple[str, ...] = ("text", "json")) -> Callable[[Callable[.
         def call(**options: Any) -> Any:
             made = Door(
                 inventory=options.pop("inventory"),
-                limit=options.pop("limit"),
+                limit=_limit(options.pop("limit")),
                 forks=options.pop("forks"),
                 output=options.pop("output"),
                 verbose=options.pop("verbose"),
@@ -102,13 +113,41 @@ def door(*, outputs: tuple[str, ...] = ("text", "json")) -> Callable[[Callable[.
                 color=_color(options.pop("no_color")),
                 history=options.pop("history") or default_history(),
             )
-            return verb(made, **options)
+            try:
+                return verb(made, **options)
+            except FleetError as error:
+                if made.output == "json":
+                    made.tell(_failure(error))
+                raise
 
         for option in reversed(_options(outputs)):
             call = option(call)
         return call
 
     return decorate
+
+
+def _limit(text: str | None) -> str | None:
+    """The selector; an empty one is a slip of a script's variable, and must not mean everything."""
+    if text is not None and not text.strip():
+        raise UsageError("--limit is empty; leave it out for everything, or name something; nothing was done")
+    return text
+
+
+def _failure(error: FleetError) -> str:
+    """One JSON document also where an error ends the verb before it has an answer."""
+    from fleet.report.machine import format_run_json  # only where JSON is asked for
+    from fleet.report.summary import FindingLine, RunReport
+
+    now = f"{utc_now():%Y-%m-%dT%H:%M:%SZ}"
+    problems = error.problems if isinstance(error, InvalidInventory) else ()
+    verb = click.get_current_context().info_name or "fleet"
+    report = RunReport(verb, _run_id(), now, now, problems=problems)
+    if not problems:
+        is_wrong = error.found_wrong
+        finding = (FindingLine("", "", "refused", str(error)),) if is_wrong else ()
+        report = replace(report, findings=finding, failure="" if is_wrong else str(error))
+    return format_run_json(report)
 
 
 def _color(refused: bool) -> bool:

@@ -1,13 +1,17 @@
 """`fleet sheet SEL`: what a person types into a box that we cannot push to; and the firewall's rules."""
 
+from collections.abc import Sequence
+
 import click
 
 from fleet.cli.door import Door, door
 from fleet.errors import EmptySelection, UsageError
+from fleet.inventory.model import Entity
 from fleet.report.history import History, open_history
 from fleet.sheet import formats
+from fleet.sheet.changes import BoxStatus
 from fleet.sheet.firewall import make_firewall
-from fleet.workflow.boxes import box_statuses, mark_boxes_done
+from fleet.workflow.boxes import box_statuses, boxes_since, mark_boxes_done
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading, read_valid
 
@@ -31,23 +35,40 @@ def command(door: Door, selector: str, firewall: bool, since: str | None, done: 
         raise UsageError("--done stands alone: it says that the boxes hold their sheets")
     context = door.context()
     reading = read_valid(context)
-    entities = None if selector == "all" else reading.selectors.entities(selector)
+    entities = _chosen(door, reading, selector)
     if firewall:
         door.tell(_RULES[door.output](make_firewall(reading.peers, entities)))
         return 0
     with open_history(context.history_file) as history:
-        statuses = box_statuses(reading, history, entities, since)
+        statuses = (
+            box_statuses(reading, history, entities)
+            if since is None
+            else boxes_since(reading, history, entities, since, context)
+        )
         if not statuses:
             raise EmptySelection(f"{selector!r} selects no box: what runs on hosts of ours is pushed, not typed")
         if done:
-            return _mark(door, context, reading, history, selector)
+            return _mark(door, context, history, statuses)
     door.tell(_SHEETS[door.output](statuses))
     return 0
 
 
-def _mark(door: Door, context: Context, reading: Reading, history: History, selector: str) -> int:
-    entities = None if selector == "all" else reading.selectors.entities(selector)
-    statuses = box_statuses(reading, history, entities)
+def _chosen(door: Door, reading: Reading, selector: str) -> tuple[Entity, ...] | None:
+    """What both the selector and --limit mean; None for everything."""
+    limit = door.selector()
+    if selector == "all" and limit is None:
+        return None
+    found = reading.entities(None if selector == "all" else selector)
+    if limit is None:
+        return found
+    also = {entity.name for entity in reading.entities(limit)}
+    chosen = tuple(entity for entity in found if entity.name in also)
+    if not chosen:
+        raise EmptySelection(f"{selector!r} and --limit {limit!r} have nothing in common; nothing was shown")
+    return chosen
+
+
+def _mark(door: Door, context: Context, history: History, statuses: Sequence[BoxStatus]) -> int:
     mark_boxes_done(history, context, statuses)
     door.remark(
         f"{len(statuses)} box(es) marked as done by {context.who}: {', '.join(each.sheet.box for each in statuses)}"

@@ -2,15 +2,16 @@
 
 Questions from the controller go through the sweep; questions from a host go through that host's SSH
 connection, so that nothing is installed there. A host that cannot be reached answers for none of its
-questions: they are `unknown`, which is not silence and not zero.
+questions: they are `unknown`, which is not silence and not zero. Every result is heard as it comes, so that
+a run that is cut off has what it had.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 
-from fleet.errors import UsageError
+from fleet.errors import EmptySelection
 from fleet.events import ItemFinished, StageStarted
 from fleet.inventory.model import Entity, Host
 from fleet.push.transport import Connector
@@ -19,8 +20,8 @@ from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading
-from fleet.workflow.targets import entity_targets, make_flow_questions, make_questions
-from fleet.workflow.tunnel import ask_through
+from fleet.workflow.targets import Policy, entity_targets, make_flow_questions, make_questions
+from fleet.workflow.tunnel import Brakes, ask_through
 
 CONTROLLER = "controller"
 HOSTS = "hosts"
@@ -28,32 +29,70 @@ HOSTS = "hosts"
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """From where, how hard, and whether policy is overridden (which is recorded)."""
+    """From where, how hard, and whether policy is overridden (which is recorded); `hear` gets each result."""
 
     sources: tuple[str, ...] = (CONTROLLER,)
     override: bool = False
     settings: SweepSettings = field(default_factory=SweepSettings)
     total_s: float | None = None  # tightens every target's total deadline, never loosens it
     stop: Callable[[], bool] | None = None
+    hear: Callable[[EchoResult], None] | None = None
 
 
 def ask_entities(
     reading: Reading, context: Context, entities: Sequence[Entity], asking: Asking, connector: Connector | None = None
 ) -> tuple[EchoResult, ...]:
-    """One result for every question: asked, skipped by policy, or unknown; sorted by site and title."""
-    targets, results = _questions(reading, context, entities, asking)
+    """One result for every question: asked, skipped by policy, or unknown; sorted by site and title.
+
+    Raises `EmptySelection` where there is nothing to ask. Ctrl-C is raised again when every result was heard.
+    """
+    targets, skipped = _questions(reading, context, entities, asking)
+    if not targets and not skipped:
+        raise EmptySelection(_nothing_to_ask(entities, asking.sources))
     direct = [target for target in targets if target.source == CONTROLLER]
     through = [target for target in targets if target.source != CONTROLLER]
     context.observer(StageStarted("echo", len(targets)))
+    for result in skipped:
+        _hear(asking, result)
 
     def finished(result: EchoResult) -> None:
         context.observer(ItemFinished("echo", result.target.ae_title, result.outcome.value, result.detail))
+        _hear(asking, result)
 
-    results += sweep(direct, asking.settings, on_result=finished, surroundings=Surroundings(stop=asking.stop))
-    for result in _ask_through(reading, context, through, connector):
-        finished(result)
-        results.append(result)
+    results = [*skipped, *ask_directly(direct, asking, finished)]
+    interrupted = was_interrupted(results)
+    if interrupted:
+        late = [_unknown(target, "the run was interrupted before this was asked") for target in through]
+        for result in late:
+            finished(result)
+        results += late
+        raise KeyboardInterrupt
+    results += _ask_through(reading, context, through, connector, _Through(asking, finished))
     return tuple(sorted(results, key=_story_order))
+
+
+def ask_directly(
+    targets: Sequence[EchoTarget], asking: Asking, finished: Callable[[EchoResult], None]
+) -> list[EchoResult]:
+    """The sweep from this machine; `finished` hears of each result as it comes."""
+    return sweep(targets, asking.settings, on_result=finished, surroundings=Surroundings(stop=asking.stop))
+
+
+def was_interrupted(results: Iterable[EchoResult]) -> bool:
+    """Whether a sweep from here ended before its time: only then does it leave anything `unknown`."""
+    return any(result.outcome is Outcome.UNKNOWN for result in results)
+
+
+def _hear(asking: Asking, result: EchoResult) -> None:
+    if asking.hear is not None:
+        asking.hear(result)
+
+
+def _nothing_to_ask(entities: Sequence[Entity], sources: Sequence[str]) -> str:
+    names = ", ".join(entity.ae_title for entity in entities[:5]) + (" and others" if len(entities) > 5 else "")
+    if set(sources) == {HOSTS}:
+        return f"no flow starts at {names} on a host of ours, so no host has a question; nothing was asked"
+    return f"nothing to ask: {names} listen nowhere (listens: false); nothing was asked"
 
 
 def _questions(
@@ -61,19 +100,27 @@ def _questions(
 ) -> tuple[list[EchoTarget], list[EchoResult]]:
     targets: list[EchoTarget] = []
     skipped: list[EchoResult] = []
-    for source in asking.sources:
+    now = context.clock()
+    for source in dict.fromkeys(asking.sources):
+        _check_source(reading, source)
         if source == HOSTS:
-            targets += make_flow_questions(reading.peers, entities)
-            continue
-        questions = make_questions(reading.inventory, entities, context.clock(), override=asking.override)
-        if source != CONTROLLER:
-            if source not in reading.inventory.hosts:
-                raise UsageError(f"--from {source}: neither controller, hosts, nor a host of this inventory")
-            targets += [replace(target, source=source) for target in questions.targets]
+            policy = Policy(reading.inventory, now, override=asking.override)
+            questions = make_flow_questions(reading.peers, entities, policy)
         else:
-            targets += questions.targets
+            questions = make_questions(reading.inventory, entities, now, override=asking.override)
+        named = source not in (CONTROLLER, HOSTS)
+        targets += [replace(target, source=source) if named else target for target in questions.targets]
         skipped += questions.skipped
     return [tighten(target, asking.total_s) for target in targets], skipped
+
+
+def _check_source(reading: Reading, source: str) -> None:
+    if source not in (CONTROLLER, HOSTS) and source not in reading.inventory.hosts:
+        known = ", ".join(sorted(reading.inventory.hosts)) or "none"
+        raise EmptySelection(
+            f"--from {source}: neither controller, hosts, nor a host of this inventory; nothing was asked; the hosts"
+            f" are: {known}"
+        )
 
 
 def tighten(target: EchoTarget, total_s: float | None) -> EchoTarget:
@@ -83,28 +130,49 @@ def tighten(target: EchoTarget, total_s: float | None) -> EchoTarget:
     return replace(target, timeouts=replace(target.timeouts, total_s=total_s))
 
 
+@dataclass(frozen=True)
+class _Through:
+    """How questions are asked through hosts, and who hears of each host's results when they are there."""
+
+    asking: Asking
+    finished: Callable[[EchoResult], None]
+
+
 def _ask_through(
-    reading: Reading, context: Context, targets: Iterable[EchoTarget], connector: Connector | None
+    reading: Reading, context: Context, targets: Iterable[EchoTarget], connector: Connector | None, how: _Through
 ) -> list[EchoResult]:
-    """Ask each host's questions over that host's connection, hosts side by side, one question at a time."""
-    by_host = {
-        name: list(group)
-        for name, group in groupby(sorted(targets, key=lambda each: each.source), lambda each: each.source)
-    }
+    """Ask each host's questions over that host's connection, hosts side by side, devices never stormed."""
+    by_host: dict[str, list[EchoTarget]] = defaultdict(list)
+    for target in targets:
+        by_host[target.source].append(target)
     if not by_host:
         return []
+    brakes = Brakes(how.asking.settings)
 
     def ask_host(name: str) -> list[EchoResult]:
         host = reading.inventory.hosts.get(name)
         if host is None or connector is None:
-            return [
-                _unknown(target, f"{name} cannot be asked from: it is no host that fleet logs in to")
-                for target in by_host[name]
-            ]
-        return ask_through(host, by_host[name], connector, context.connect_deadline_s)
+            text = f"{name} cannot be asked from: it is no host that fleet logs in to"
+            return [_unknown(target, text) for target in by_host[name]]
+        return ask_through(host, by_host[name], connector, context.connect_deadline_s, brakes)
 
+    results: list[EchoResult] = []
     with ThreadPoolExecutor(max_workers=min(context.forks, len(by_host))) as pool:
-        return [result for results in pool.map(ask_host, by_host) for result in results]
+        waiting = {pool.submit(ask_host, name): name for name in by_host}
+        try:
+            for future in as_completed(waiting):
+                answered = future.result()
+                results += answered
+                del by_host[waiting[future]]
+                for result in answered:
+                    how.finished(result)
+        except KeyboardInterrupt:
+            brakes.stop()
+            pool.shutdown(wait=False, cancel_futures=True)
+            for target in (target for asked in by_host.values() for target in asked):
+                how.finished(_unknown(target, "the run was interrupted while this was asked"))
+            raise
+    return results
 
 
 def _unknown(target: EchoTarget, detail: str) -> EchoResult:
@@ -123,7 +191,9 @@ def _story_order(result: EchoResult) -> tuple[str, str, str, str, str, int]:
     )
 
 
-def prove_hosts(reading: Reading, hosts: Sequence[Host]) -> Mapping[str, str]:
+def prove_hosts(
+    reading: Reading, context: Context, hosts: Sequence[Host], connector: Connector | None = None
+) -> Mapping[str, str]:
     """Ask every instance on `hosts`; policy and maintenance do not silence this: a change has to be proven.
 
     Returns, for each host where one does not answer as it should, why.
@@ -134,12 +204,21 @@ def prove_hosts(reading: Reading, hosts: Sequence[Host]) -> Mapping[str, str]:
         for entity in reading.inventory.entities
         if any(instance.host in names for instance in entity.instances)
         for target, _ in entity_targets(reading.inventory, entity)
-        if target.host in names and target.source == CONTROLLER
+        if target.host in names
     ]
+    results = sweep([target for target in targets if target.source == CONTROLLER])
+    if was_interrupted(results):
+        raise KeyboardInterrupt
+    through = [target for target in targets if target.source != CONTROLLER]
+    results += _ask_through(reading, context, through, connector, _Through(Asking(), _nobody_hears))
     silent: dict[str, str] = {}
-    for result in sweep(targets):
+    for result in results:
         target = result.target
         if result.outcome is not Outcome.ANSWERED and result.outcome not in target.accept and target.host:
             where = f"{target.ae_title} at {target.address}:{target.port}"
             silent.setdefault(target.host, f"after the change {where} ends as {result.outcome.value}: {result.detail}")
     return silent
+
+
+def _nobody_hears(_result: EchoResult) -> None:
+    """A proof's results are told as the host's outcome."""

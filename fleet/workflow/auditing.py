@@ -7,6 +7,7 @@ from fleet.audit.tables import Finding, check_admissions
 from fleet.inventory.model import Entity
 from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoTarget, Outcome
+from fleet.workflow.asking import was_interrupted
 from fleet.workflow.changing import Planned
 from fleet.workflow.reading import Reading
 from fleet.workflow.targets import entity_targets
@@ -55,7 +56,10 @@ def audit_strangers(reading: Reading, entities: Sequence[Entity]) -> Iterator[Fi
         for target, _ in entity_targets(reading.inventory, entity)
         if target.host and target.source == "controller"
     ]
-    for result in sweep(targets):
+    results = sweep(targets)
+    if was_interrupted(results):
+        raise KeyboardInterrupt
+    for result in results:
         if result.outcome not in (Outcome.ASSOCIATION_REJECTED, Outcome.ASSOCIATION_ABORTED):
             yield _stranger_finding(result.target, result.outcome, result.detail)
 

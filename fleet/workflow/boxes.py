@@ -1,26 +1,45 @@
 """The boxes that fleet cannot push to: which are open by hand, and saying that they are done."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fleet.inventory.model import Entity
 from fleet.report.history import History
+from fleet.report.records import SheetMark
 from fleet.report.summary import BoxLine
-from fleet.sheet.boxes import find_boxes, is_box, make_sheet
-from fleet.sheet.changes import BoxState, BoxStatus, decide_boxes
+from fleet.sheet.boxes import Sheet, find_boxes, is_box, make_sheet
+from fleet.sheet.changes import BoxState, BoxStatus, compare_sheets, decide_boxes
 from fleet.workflow.context import Context
+from fleet.workflow.kept import open_snapshot
 from fleet.workflow.reading import Reading
 
 
 def box_statuses(
-    reading: Reading, history: History | None, entities: Sequence[Entity] | None = None, since: str | None = None
+    reading: Reading, history: History | None, entities: Sequence[Entity] | None = None
 ) -> tuple[BoxStatus, ...]:
-    """The sheets of the boxes among `entities` (of all boxes without), compared with what they last held.
+    """The sheets of the boxes among `entities` (of all boxes without), compared with what they last held."""
+    marks = {} if history is None else history.sheet_marks()
+    return decide_boxes(_sheets(reading, entities), marks)
 
-    `since` is a run: compared is then what they held at that time. Raises `HistoryError` for an unknown run.
+
+def boxes_since(
+    reading: Reading, history: History, entities: Sequence[Entity] | None, run: str, context: Context
+) -> tuple[BoxStatus, ...]:
+    """The same, compared with the inventory of a run; where that was not valid, with what was marked by then.
+
+    Raises `HistoryError` for an unknown run.
     """
+    run_id = history.show_run(run).run_id
+    snapshot = history.inventory_of(run_id)
+    if snapshot is None:
+        marks: Mapping[str, SheetMark] = history.sheets_at(run_id)
+        return decide_boxes(_sheets(reading, entities), marks)
+    with open_snapshot(snapshot, context) as (_, old):
+        return compare_sheets(_sheets(old, None), _sheets(reading, entities), run_id)
+
+
+def _sheets(reading: Reading, entities: Sequence[Entity] | None) -> list[Sheet]:
     chosen = find_boxes(reading.inventory) if entities is None else [each for each in entities if is_box(each)]
-    marks = {} if history is None else history.sheet_marks() if since is None else history.sheets_at(since)
-    return decide_boxes([make_sheet(reading.peers, entity) for entity in chosen], marks)
+    return [make_sheet(reading.peers, entity) for entity in chosen]
 
 
 def boxes_by_hand(reading: Reading, history: History | None) -> tuple[list[BoxLine], list[str]]:

@@ -43,6 +43,7 @@ class Work:
     context: Context
     connector: Connector
     prove: Prove | None = None
+    record: Callable[[Sequence[HostOutcome]], None] | None = None  # hears of each batch when it is done
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,44 +111,74 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     """Carry out a plan, a batch at a time, until it is done or the budget is spent.
 
     Failures of reading and refusals count before the first write: with a budget of none, one host that lacks
-    a program means that nothing is written anywhere.
+    a program means that nothing is written anywhere. A host whose partner failed is not begun under any
+    budget: it may be the last that serves (T36).
     """
     outcomes = {outcome.host: outcome for outcome in planned.failures}
     plans = planned.by_host
     for host in planned.hosts:
         if host.name not in outcomes and plans[host.name].is_empty:
             outcomes[host.name] = HostOutcome(host.name, Outcome.UNCHANGED, "plan", "")
-    total = len(planned.hosts)
+    _record(work, outcomes.values())
     waiting = [host for host in planned.hosts if host.name not in outcomes]
     order = [host.name for host in backups_first(work.reading, waiting)]
-    batches = make_batches(order, batching.serial, partners(work.reading))
+    groups = partners(work.reading)
+    batches = make_batches(order, batching.serial, groups)
     by_name = {host.name: host for host in planned.hosts}
     settings = ApplySettings(forks=work.context.forks, hold_s=batching.hold_s)
     observer = work.context.observer
     observer(StageStarted("apply", len(order)))
     for number, batch in enumerate(batches, start=1):
-        failed = sum(outcome.outcome.is_failure for outcome in outcomes.values())
-        if batching.budget.is_spent(failed, total):
+        failed = sorted(name for name, outcome in outcomes.items() if outcome.outcome.is_failure)
+        if batching.budget.is_spent(len(failed), len(planned.hosts)):
             break
-        observer(Notice(f"batch {number} of {len(batches)}: {', '.join(batch)}"))
-        hosts = [by_name[name] for name in batch]
-        for outcome in _apply_one_batch(work, hosts, plans, settings):
+        spared = {name: why for name in batch if (why := _failed_partner(name, failed, groups))}
+        hosts = [by_name[name] for name in batch if name not in spared]
+        observer(Notice(f"batch {number} of {len(batches)}: {', '.join(host.name for host in hosts) or 'nobody'}"))
+        done = [_not_begun(name, why) for name, why in spared.items()]
+        done += _apply_one_batch(work, hosts, plans, settings) if hosts else ()
+        for outcome in done:
             outcomes[outcome.host] = outcome
             observer(ItemFinished("apply", outcome.host, outcome.outcome.value, outcome.detail))
             if outcome.evidence:  # what programs on the host printed: for a terminal's eyes, never recorded
                 observer(Notice(f"{outcome.host} said: {escape_text(outcome.evidence)}"))
-    return tuple(outcomes.get(host.name) or _not_reached(host) for host in planned.hosts)
+        _record(work, done)
+    failed = sorted(name for name, outcome in outcomes.items() if outcome.outcome.is_failure)
+    left = [_not_begun(name, _spent(failed)) for name in order if name not in outcomes]
+    _record(work, left)
+    outcomes |= {outcome.host: outcome for outcome in left}
+    return tuple(outcomes[host.name] for host in planned.hosts)
+
+
+def _record(work: Work, outcomes: Iterable[HostOutcome]) -> None:
+    found = tuple(outcomes)
+    if work.record is not None and found:
+        work.record(found)
+
+
+def _failed_partner(name: str, failed: Sequence[str], groups: Sequence[frozenset[str]]) -> str:
+    """Why a host must be left alone: a host that serves together with it has failed; empty where none has."""
+    broken = [each for each in failed if each != name and any({name, each} <= group for group in groups)]
+    return f"its partner {', '.join(broken)} failed, and this one may be the last that serves" if broken else ""
+
+
+def _spent(failed: Sequence[str]) -> str:
+    names = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
+    return f"{names} failed before its turn, and the budget of failures was spent"
 
 
 def _apply_one_batch(
     work: Work, hosts: Sequence[Host], plans: Mapping[str, HostPlan], settings: ApplySettings
 ) -> Iterable[HostOutcome]:
     pairs = [(host, plans[host.name]) for host in hosts]
-    outcomes = apply_batch(pairs, work.connector, settings, work.context.observer)
-    if work.prove is None:
-        return outcomes
-    good = [host for host, outcome in zip(hosts, outcomes, strict=True) if not outcome.outcome.is_failure]
-    silent = work.prove(good) if good else {}
+    try:
+        outcomes = apply_batch(pairs, work.connector, settings, work.context.observer)
+        good = [host for host, outcome in zip(hosts, outcomes, strict=True) if not outcome.outcome.is_failure]
+        silent = work.prove(good) if good and work.prove is not None else {}
+    except KeyboardInterrupt:
+        text = "interrupted while it was being changed: `fleet plan` shows what is done and what is not"
+        _record(work, [HostOutcome(host.name, Outcome.FAILED, "interrupted", text) for host in hosts])
+        raise
     return [
         replace(outcome, outcome=Outcome.FAILED, phase="echo", detail=silent[outcome.host])
         if outcome.host in silent
@@ -156,9 +187,8 @@ def _apply_one_batch(
     ]
 
 
-def _not_reached(host: Host) -> HostOutcome:
-    text = "not begun: too many other hosts had failed before its turn"
-    return HostOutcome(host.name, Outcome.NOT_REACHED, "batch", text)
+def _not_begun(name: str, why: str) -> HostOutcome:
+    return HostOutcome(name, Outcome.NOT_REACHED, "batch", f"not begun: {why}")
 
 
 def partners(reading: Reading) -> list[frozenset[str]]:

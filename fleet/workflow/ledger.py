@@ -4,7 +4,7 @@ What is recorded is what was done: a run that is cut off leaves its beginning, t
 had. The history never decides anything here; it only answers what was before.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
@@ -25,6 +25,8 @@ from fleet.verify.values import EchoResult, is_alive
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading
 
+_RESULTS_AT_ONCE = 500  # recorded together: a run that is killed loses the last of them, not the night's
+
 
 class Ledger:
     """One run's book: opened with the run, closed with its report."""
@@ -35,6 +37,8 @@ class Ledger:
         self._report = RunReport(verb, context.run_id, self._now(), "", playbook=start.get("playbook", ""))
         self._recorded_hosts: dict[str, HostLine] = {}
         self._recorded_echoes: list[EchoLine] = []
+        self._heard: list[EchoLine] = []
+        self._heard_at = context.clock()
         self._asked = 0
         self._finished = False
         if history is not None:
@@ -85,6 +89,7 @@ class Ledger:
             ),
             planned_hosts=tuple(hosts) or tuple(each.host for each in plan.hosts),
         )
+        self.note(*_unseen(plan))
 
     def hosts(self, outcomes: Iterable[HostOutcome], plans: Mapping[str, HostPlan] | None = None) -> None:
         """How hosts ended; a later word about a host replaces the earlier one."""
@@ -93,23 +98,46 @@ class Ledger:
         if self._history is not None:
             self._history.record_host_outcomes(self._context.run_id, lines)
 
-    def echoes(self, results: Sequence[EchoResult]) -> None:
-        """How targets answered."""
-        lines = [EchoLine(result.to_json(), is_alive(result)) for result in results]
+    def echo(self, result: EchoResult) -> None:
+        """How one target answered; recorded with its neighbours, after a second at the latest."""
+        self._heard.append(EchoLine(result.to_json(), is_alive(result)))
+        is_late = (self._context.clock() - self._heard_at).total_seconds() >= 1.0
+        if is_late or len(self._heard) >= _RESULTS_AT_ONCE:
+            self.keep_echoes()
+
+    def keep_echoes(self) -> None:
+        """Record what was heard until now."""
+        lines, self._heard, self._heard_at = self._heard, [], self._context.clock()
         self._recorded_echoes += lines
         self._asked += len(lines)
-        if self._history is not None:
+        if self._history is not None and lines:
             self._history.record_echo_results(self._context.run_id, lines)
 
-    def applied(self, inventory: Inventory) -> None:
-        """The whole inventory as it was applied: what the next run's removal guard compares with."""
+    @property
+    def echo_lines(self) -> Sequence[EchoLine]:
+        """The results of this run that were recorded until now."""
+        return tuple(self._recorded_echoes)
+
+    @property
+    def report(self) -> RunReport:
+        """What there is to say until now."""
+        return replace(self._report, hosts=tuple(self._recorded_hosts.values()))
+
+    def instead(self, inventory_digest: str) -> None:
+        """Another inventory than the one that was typed: the last valid one, already recorded when it was."""
+        self._put(inventory_digest=inventory_digest)
+
+    def applied(self, inventory: Inventory, clean: Collection[str] = ()) -> None:
+        """The whole inventory as it was applied: what the next run's removal guard compares with.
+
+        `clean` are the retired hosts that hold nothing of ours any more: they may be deleted from the files.
+        """
         if self._history is None:
             return
         titles = frozenset(title for entity in inventory.entities for title in entity.titles)
-        hosts = frozenset(host.name for host in inventory.hosts.values() if not host.retired)
-        for host in inventory.hosts.values():
-            if host.retired:  # its files are gone now: it may leave the inventory
-                self._history.forget_host(host.name)
+        hosts = frozenset(inventory.hosts) - frozenset(clean)
+        for name in clean:
+            self._history.forget_host(name)
         self._history.record_applied(AppliedFleet(self._context.run_id, self._now(), inventory.digest, titles, hosts))
 
     def findings(self, findings: Iterable[Finding]) -> None:
@@ -123,7 +151,10 @@ class Ledger:
 
     def finish(self, error: BaseException | None = None) -> RunReport:
         """Close the run with its one value; `error` is why it ended before its time."""
-        if isinstance(error, FleetError) and error.found_wrong:
+        self.keep_echoes()
+        if isinstance(error, KeyboardInterrupt):
+            self._put(failure="interrupted; what was done until then is recorded, and `fleet history last` shows it")
+        elif isinstance(error, FleetError) and error.found_wrong:
             self._put(findings=(*self._report.findings, FindingLine("", "", "refused", str(error))))
         elif error is not None:
             self._put(failure=str(error) or type(error).__name__)
@@ -131,7 +162,7 @@ class Ledger:
         self._put(
             finished_at=self._now(),
             hosts=tuple(self._recorded_hosts.values()),
-            echoes=tuple(self._recorded_echoes),
+            echoes=tuple(sorted(self._recorded_echoes, key=_story_order)),
             asked=self._asked or None,
         )
         report = self._report
@@ -139,6 +170,23 @@ class Ledger:
             summary = make_run_summary(report)
             self._history.record_run_finish(self._context.run_id, report.finished_at, report.exit_status, summary)
         return report
+
+
+def _story_order(line: EchoLine) -> tuple[str, ...]:
+    """By site and title: results come in the order of the network, and are read in the order of the fleet."""
+    keys = ("site", "ae_title", "from", "virtual_service", "address")
+    return (*(str(line.value(key) or "") for key in keys), f"{line.value('port'):05}")
+
+
+def _unseen(plan: Plan) -> Iterator[str]:
+    """What a login without rights could not look into; equal sentences once."""
+    by_path: dict[str, list[str]] = {}
+    for each in plan.hosts:
+        for path in each.unseen:
+            by_path.setdefault(path, []).append(each.host)
+    for path, hosts in sorted(by_path.items()):
+        where = ", ".join(hosts)
+        yield f"{path} on {where} cannot be read by this login: its manifest was compared, its content was not"
 
 
 def _host_line(outcome: HostOutcome, plan: HostPlan | None) -> HostLine:

@@ -7,29 +7,31 @@ doors. A step either adds to the run's ledger or raises a `FleetError`; only the
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from types import TracebackType
 from typing import Self
 
 from fleet.errors import EmptySelection, InvalidInventory
+from fleet.events import ItemFinished, StageStarted
 from fleet.inventory.model import Entity, Host, Inventory
-from fleet.push.outcome import HostOutcome
+from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.transport import Connector
+from fleet.report.compare import compare_sweeps, format_comparison
 from fleet.report.history import History
 from fleet.report.page import format_page
-from fleet.validate.removal import check_removal
-from fleet.verify.sweep import sweep
+from fleet.report.summary import EchoLine
 from fleet.verify.values import EchoResult, EchoTarget
-from fleet.workflow.asking import Asking, ask_entities, prove_hosts
+from fleet.workflow.asking import CONTROLLER, Asking, ask_directly, ask_entities, prove_hosts, was_interrupted
 from fleet.workflow.auditing import audit_hosts, audit_strangers
 from fleet.workflow.boxes import box_statuses, boxes_by_hand, mark_boxes_done
 from fleet.workflow.changing import Batching, Planned, Work, apply_planned, plan_hosts, unapplied
 from fleet.workflow.context import Context
+from fleet.workflow.guards import check_guards
+from fleet.workflow.kept import open_snapshot
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.page import page_of
 from fleet.workflow.reading import Reading, check_limit, read_all, require_failed
 
+FAILED = "@failed"
 Connect = Callable[[Inventory], AbstractContextManager[Connector]]
 
 
@@ -40,6 +42,9 @@ class Permissions:
     adopt: bool = False
     allow_removal: int = 0
     forget_hosts: tuple[str, ...] = ()
+
+
+_GOOD = frozenset({Outcome.UNCHANGED, Outcome.CONVERGED})
 
 
 class Story:
@@ -53,7 +58,8 @@ class Story:
         self._open = ExitStack()
         self._connector: Connector | None = None
         self._reading: Reading | None = None
-        self._planned: Planned | None = None
+        self._planned: tuple[str | None, Planned] | None = None
+        self._limit: str | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -80,11 +86,19 @@ class Story:
 
     @property
     def limit(self) -> str | None:
-        """The run's `--limit`, with `@failed` looked up in history."""
+        """The run's `--limit`, with `@failed` looked up in history: once, before this run writes its own there."""
         check_limit(self.context.limit)
-        if self.context.limit == "@failed":
-            return require_failed(self._history.failed_names() if self._history else ())
-        return self.context.limit
+        if self.context.limit != FAILED:
+            return self.context.limit
+        if self._limit is None:
+            failed = self._history.failed_names() if self._history else ()
+            inventory = self.reading.inventory
+            known = [name for name in failed if name in inventory.hosts or inventory.find_entity(name)]
+            gone = [name for name in failed if name not in known]
+            if gone:
+                self.ledger.note(f"@failed: no longer in the inventory: {', '.join(gone)}")
+            self._limit = require_failed(tuple(known))
+        return self._limit
 
     def hosts(self, selector: str | None = None) -> tuple[Host, ...]:
         """The hosts that both the play's selector and the limit mean. Raises `EmptySelection`."""
@@ -123,13 +137,8 @@ class Story:
         snapshot = self._history.last_valid_inventory() if self._history else None
         if snapshot is None:
             return False
-        folder = Path(self._open.enter_context(TemporaryDirectory(prefix="fleet-last-valid-")))
-        for name, content in snapshot.files.items():
-            path = folder / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
-        self.context = replace(self.context, inventory_root=folder)
-        self._reading = read_all(self.context)
+        self.context, self._reading = self._open.enter_context(open_snapshot(snapshot, self.context))
+        self.ledger.instead(self._reading.inventory.digest)
         self.ledger.note(
             f"the inventory is invalid: this is the last valid one, of {snapshot.recorded_at} (run {snapshot.run_id})"
         )
@@ -139,56 +148,114 @@ class Story:
         """What would change, and which boxes a person has to change; changes nothing."""
         allowed = permissions or Permissions()
         reading = self.reading
-        self._check_guards(reading, allowed)
+        check_guards(reading.inventory, self._history, allowed.allow_removal, allowed.forget_hosts)
         chosen = self.hosts(hosts)
         planned = plan_hosts(reading, self.context, chosen, self.connector, adopt=allowed.adopt)
         self.ledger.plan(planned.plan, hosts=[host.name for host in chosen])
         self.ledger.hosts(unapplied(planned))
         self.ledger.boxes(*boxes_by_hand(reading, self._history))
-        self._planned = planned
+        self._planned = (hosts, planned)
         return planned
+
+    def _planned_for(self, hosts: str | None) -> Planned | None:
+        """The plan that an earlier step made of these very hosts; another play's plan is another plan."""
+        return self._planned[1] if self._planned is not None and self._planned[0] == hosts else None
 
     def apply(
         self, batching: Batching, hosts: str | None = None, permissions: Permissions | None = None
     ) -> tuple[HostOutcome, ...]:
         """Carry out the plan (made now where no step before made one) in batches under the budget."""
-        planned = self._planned or self.plan(hosts, permissions)
+        planned = self._planned_for(hosts) or self.plan(hosts, permissions)
+        self._planned = None
         reading = self.reading
 
         def prove(changed: Sequence[Host]) -> Mapping[str, str]:
-            return prove_hosts(reading, changed)
+            return prove_hosts(reading, self.context, changed, self.connector)
 
-        outcomes = apply_planned(Work(reading, self.context, self.connector, prove), planned, batching)
-        self.ledger.hosts(outcomes, planned.by_host)
-        self._remember_applied(reading, outcomes)
-        self._planned = None
+        def record(outcomes: Sequence[HostOutcome]) -> None:
+            self.ledger.hosts(outcomes, planned.by_host)
+
+        work = Work(reading, self.context, self.connector, prove, record)
+        outcomes = apply_planned(work, planned, batching)
+        self._remember_applied(reading, outcomes, permissions or Permissions())
         return outcomes
 
-    def _remember_applied(self, reading: Reading, outcomes: Sequence[HostOutcome]) -> None:
-        """What was applied is what the next run is compared with; the first apply takes the boxes as found."""
-        if self._history is None or any(outcome.outcome.is_failure for outcome in outcomes):
+    def _remember_applied(self, reading: Reading, outcomes: Sequence[HostOutcome], allowed: Permissions) -> None:
+        """What was applied is what the next run is compared with; the first apply takes the boxes as found.
+
+        A run that wrote somewhere counts, also where other hosts failed: an archive that is down for a month
+        must not switch the guard off. One that wrote nowhere for its failures does not.
+        """
+        ended = {outcome.host: outcome.outcome for outcome in outcomes}
+        complete = all(outcome in _GOOD for outcome in ended.values())
+        if self._history is None or not (complete or Outcome.CONVERGED in ended.values()):
             return
-        self.ledger.applied(reading.inventory)
+        for name in allowed.forget_hosts:
+            if not self._history.forget_host(name):
+                self.ledger.note(f"--forget-host {name}: history knows no such host, so there was nothing to forget")
+        hosts = reading.inventory.hosts
+        self.ledger.applied(
+            reading.inventory, [name for name, ending in ended.items() if hosts[name].retired and ending in _GOOD]
+        )
         if not self._history.sheet_marks():
             mark_boxes_done(self._history, self.context, box_statuses(reading, self._history), kind="assumed")
 
-    def verify(self, asking: Asking, hosts: str | None = None, *, drift: bool = False) -> tuple[EchoResult, ...]:
-        """Ask every AE that the limit means; with `drift` compare the hosts' files too."""
+    def verify(
+        self, asking: Asking, hosts: str | None = None, *, drift: bool = False, compare: str | None = None
+    ) -> tuple[EchoResult, ...]:
+        """Ask every AE that the limit means; with `drift` compare the hosts' files too.
+
+        `compare` is an earlier run, or `last`: what is different since is told.
+        """
         reading = self.reading
         entities = self.entities(hosts)
-        needs_hosts = asking.sources != ("controller",) or any(entity.verify.probe_from for entity in entities)
+        before = self._earlier(compare)
+        needs_hosts = asking.sources != (CONTROLLER,) or any(entity.verify.probe_from for entity in entities)
         connector = self.connector if needs_hosts and reading.inventory.hosts else None
-        results = ask_entities(reading, self.context, entities, asking, connector)
-        self.ledger.echoes(results)
+        results = ask_entities(reading, self.context, entities, replace(asking, hear=self.ledger.echo), connector)
+        self._tell_comparison(before)
         if drift and reading.inventory.hosts:
             self.drift(hosts)
         return results
 
-    def verify_listed(self, targets: Sequence[EchoTarget], asking: Asking) -> tuple[EchoResult, ...]:
+    def verify_listed(
+        self, targets: Sequence[EchoTarget], asking: Asking, *, compare: str | None = None
+    ) -> tuple[EchoResult, ...]:
         """Ask these targets, without any inventory."""
-        results = tuple(sweep(targets, asking.settings))
-        self.ledger.echoes(results)
+        before = self._earlier(compare)
+        observer = self.context.observer
+        observer(StageStarted("echo", len(targets)))
+
+        def finished(result: EchoResult) -> None:
+            observer(ItemFinished("echo", result.target.ae_title, result.outcome.value, result.detail))
+            self.ledger.echo(result)
+
+        results = tuple(ask_directly(targets, asking, finished))
+        if was_interrupted(results):
+            raise KeyboardInterrupt
+        self._tell_comparison(before)
         return results
+
+    def _earlier(self, compare: str | None) -> tuple[str, Sequence[EchoLine]] | None:
+        """The sweep to compare with, read before this one is recorded. Raises `HistoryError` for an unknown run."""
+        if compare is None or self._history is None:
+            return None
+        if compare != "last":
+            run_id = self._history.show_run(compare).run_id
+            return run_id, self._history.echo_results(run_id)
+        last = self._history.last_sweep()
+        if last is None:
+            self.ledger.note("--compare last: this is the first sweep that history has, so there is nothing to compare")
+            return None
+        return last[0].run_id, last[1]
+
+    def _tell_comparison(self, before: tuple[str, Sequence[EchoLine]] | None) -> None:
+        if before is None:
+            return
+        self.ledger.keep_echoes()
+        run_id, lines = before
+        told = format_comparison(compare_sweeps(lines, self.ledger.echo_lines), run_id)
+        self.ledger.note(*told.splitlines())
 
     def drift(self, hosts: str | None = None) -> Planned:
         """Compare what the hosts hold with the inventory; pending is what differs."""
@@ -205,7 +272,7 @@ class Story:
     def audit(self, hosts: str | None = None, *, strangers: bool = False) -> None:
         """Hold live tables against the flows, and ask as a caller that no flow allows; changes nothing."""
         reading = self.reading
-        planned = self._planned or self.plan(hosts)
+        planned = self._planned_for(hosts) or self.plan(hosts)
         self.ledger.findings(audit_hosts(planned))
         if strangers:
             self.ledger.findings(audit_strangers(reading, self.entities(hosts)))
@@ -214,16 +281,3 @@ class Story:
         """The page for people: what history knows of this fleet, into the report's notices."""
         if self._history is not None:
             self.ledger.note(format_page(page_of(self._history, self.reading, self.context)))
-
-    # Guards --------------------------------------------------------------------------------------------
-
-    def _check_guards(self, reading: Reading, allowed: Permissions) -> None:
-        """A half-empty inventory, or a host that vanished from it, is a slip until somebody says it is not."""
-        before = self._history.last_applied() if self._history else None
-        if before is None:
-            return
-        inventory = reading.inventory
-        titles = frozenset(title for entity in inventory.entities for title in entity.titles)
-        problems = check_removal(before.titles, before.hosts, titles, frozenset(inventory.hosts), allowed.allow_removal)
-        if problems:
-            raise InvalidInventory(tuple(problems))

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from fleet.inventory.model import Entity, Inventory, Tls, VerifySettings
-from fleet.inventory.peers import Peers
+from fleet.inventory.peers import Peer, Peers, titles_for
 from fleet.inventory.schedule import Opening, is_open, parse_opening
 from fleet.verify.values import (
     EchoResult,
@@ -19,6 +19,8 @@ from fleet.verify.values import (
     Timeouts,
     TlsSettings,
 )
+
+DHCP = "dhcp"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,63 +35,116 @@ def make_questions(
     inventory: Inventory, entities: Iterable[Entity], now: datetime, *, override: bool = False
 ) -> Questions:
     """The questions that ask whether `entities` answer; `override` asks also those that policy spares."""
-    targets: list[EchoTarget] = []
-    skipped: list[EchoResult] = []
-    openings = {name: parse_opening(schedule) for name, schedule in inventory.schedules.items()}
-    for entity in entities:
-        for target, verify in entity_targets(inventory, entity):
-            reason = None if override else _spared(openings, verify, now)
-            if target.address == "dhcp":
+    allowed = Policy(inventory, now, override=override)
+    asked = (pair for entity in entities for pair in entity_targets(inventory, entity))
+    return allowed.divide(asked)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """Who may be asked now; with `override` everybody whose address is known."""
+
+    inventory: Inventory
+    now: datetime
+    override: bool = False
+
+    def divide(self, asked: Iterable[tuple[EchoTarget, VerifySettings]]) -> Questions:
+        """Those that are asked, and those that are answered already, with why."""
+        openings = {name: parse_opening(schedule) for name, schedule in self.inventory.schedules.items()}
+        targets: list[EchoTarget] = []
+        skipped: list[EchoResult] = []
+        for target, verify in asked:
+            reason = None if self.override else _spared(openings, verify, self.now)
+            if target.address == DHCP:
                 reason = Outcome.SKIPPED_POLICY, "its address is given by DHCP: nobody knows where to ask"
             if reason is None:
                 targets.append(target)
             else:
                 skipped.append(EchoResult(target, reason[0], detail=reason[1]))
-    return Questions(tuple(targets), tuple(skipped))
+        return Questions(tuple(targets), tuple(skipped))
 
 
 def entity_targets(inventory: Inventory, entity: Entity) -> Iterator[tuple[EchoTarget, VerifySettings]]:
-    """Every way in which one entity can be asked: its instances, its virtual addresses, its further titles."""
+    """Every way in which one entity can be asked: its instances, its virtual addresses, its further titles.
+
+    A further title may listen where the main one does not.
+    """
+    for place, verify in _own_places(inventory, entity):
+        if entity.listens:
+            yield place, verify
+        for further in entity.also:
+            port = further.port or place.port
+            if further.listens and port:
+                yield replace(place, ae_title=further.ae_title, port=port), verify
     if not entity.listens:
         return
     plain = _target(inventory, entity, entity.verify)
-    for instance in entity.instances:
-        own = _target(inventory, entity, instance.verify)
-        yield replace(own, address=instance.address, port=instance.port, host=instance.host), instance.verify
-    if entity.address and entity.port:
-        yield plain, entity.verify
     for service in inventory.services_by_entity.get(entity.ae_title, ()):
         for address in service.addresses:
             asked = replace(plain, address=address.address, port=service.port, virtual_service=service.name)
             yield asked, entity.verify
-    for further in entity.also:
-        if further.listens and entity.address:
-            port = further.port or entity.port
-            if port:
-                yield replace(plain, ae_title=further.ae_title, port=port), entity.verify
 
 
-def make_flow_questions(peers: Peers, entities: Iterable[Entity]) -> tuple[EchoTarget, ...]:
-    """Every flow whose source is on a host of ours, asked from that host with the source's own title."""
-    inventory = peers.inventory
-    found: dict[tuple[str, str, str, int, str], EchoTarget] = {}
+def _own_places(inventory: Inventory, entity: Entity) -> Iterator[tuple[EchoTarget, VerifySettings]]:
+    """Where its processes are, and where the box is; TLS may have a port of its own."""
+    for instance in entity.instances:
+        own = _target(inventory, entity, instance.verify)
+        yield replace(own, address=instance.address, port=instance.port, host=instance.host), instance.verify
+    if entity.address and (entity.port or not entity.listens):
+        plain = _target(inventory, entity, entity.verify)
+        yield replace(plain, port=(entity.tls.port if entity.tls else None) or plain.port), entity.verify
+
+
+def make_flow_questions(peers: Peers, entities: Iterable[Entity], policy: Policy) -> Questions:
+    """Every flow whose source is on a host of ours, asked from that host with the source's own titles.
+
+    A title of `also` that stands for the main one in a service is the one that calls in it: a peer's table
+    lists that title, and would refuse the other. Policy spares a device whoever asks it.
+    """
+    found: dict[tuple[str, str, str, int, str], tuple[EchoTarget, VerifySettings]] = {}
     for entity in entities:
         if not entity.instances:
             continue
-        called = [peer for peer in peers.called_by(entity) if peer.address and peer.port and peer.entity]
-        for instance in entity.instances:
-            for peer in called:
-                assert peer.entity is not None  # noqa: S101  narrowed in the line above
-                target = replace(
-                    _target(inventory, peer.entity, peer.entity.verify),
-                    ae_title=peer.ae_title,
-                    address=peer.address or "",
-                    port=peer.port or 0,
-                    calling=entity.ae_title,
-                    source=instance.host,
-                )
-                found[instance.host, target.ae_title, target.address, target.port, target.calling] = target
-    return tuple(found.values())
+        for peer in peers.called_by(entity):
+            for calling in _calling_titles(entity, peer):
+                for pair in _flow_targets(peers.inventory, entity, peer, calling):
+                    target = pair[0]
+                    found[target.source, target.ae_title, target.address, target.port, target.calling] = pair
+    return policy.divide(found.values())
+
+
+def _calling_titles(entity: Entity, peer: Peer) -> tuple[str, ...]:
+    """The titles under which `entity` calls this peer, over all services of the flow."""
+    return tuple(dict.fromkeys(title for service in peer.services for title in titles_for(entity, service)))
+
+
+def _flow_targets(
+    inventory: Inventory, entity: Entity, peer: Peer, calling: str
+) -> Iterator[tuple[EchoTarget, VerifySettings]]:
+    called = peer.entity
+    if called is None:
+        return
+    address, port = peer.address, peer.port
+    if address is None and called.address == DHCP:
+        address, port = DHCP, called.port
+    if not address or not port:
+        return
+    virtual = {
+        place.address: service.name
+        for service in inventory.services_by_entity.get(called.ae_title, ())
+        for place in service.addresses
+    }
+    for instance in entity.instances:
+        target = replace(
+            _target(inventory, called, called.verify),
+            ae_title=peer.ae_title,
+            address=address,
+            port=port,
+            calling=calling,
+            source=instance.host,
+            virtual_service=virtual.get(address),
+        )
+        yield target, called.verify
 
 
 def _target(inventory: Inventory, entity: Entity, verify: VerifySettings) -> EchoTarget:

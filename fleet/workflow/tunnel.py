@@ -3,16 +3,50 @@
 push opens the channel, verify holds the dialogue, and neither knows the other; this is where they meet.
 """
 
-from collections.abc import Sequence
+import threading
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 
 from fleet.errors import FleetError, NetworkError
 from fleet.inventory.model import Host
 from fleet.push.transport import ByteStream, Connector, Transport
 from fleet.verify.channel import ChannelNotOpenedError, echo_through
+from fleet.verify.settings import SweepSettings
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 
 _CHANNELS_AT_ONCE = 8
+
+
+class Brakes:
+    """So many associations at one device, whichever hosts ask it, and a pause between two (T54)."""
+
+    def __init__(self, settings: SweepSettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._slots: dict[str, threading.Semaphore] = {}
+        self._stopped = threading.Event()
+
+    def stop(self) -> None:
+        """Let nobody who waits begin."""
+        self._stopped.set()
+
+    @contextmanager
+    def hold(self, target: EchoTarget) -> Iterator[bool]:
+        """A place at the target's address; False where the run was stopped meanwhile."""
+        with self._slot(target):
+            yield not self._stopped.is_set()
+            if self._settings.pause_s and not self._stopped.is_set():
+                time.sleep(self._settings.pause_s)
+
+    def _slot(self, target: EchoTarget) -> threading.Semaphore:
+        allowed = self._settings.max_associations_per_host
+        most = target.max_associations_per_host
+        with self._lock:
+            if target.address not in self._slots:
+                self._slots[target.address] = threading.Semaphore(min(allowed or most, most))
+            return self._slots[target.address]
 
 
 class _Channel:
@@ -44,7 +78,9 @@ class _Channel:
         self._stream.close()
 
 
-def ask_through(host: Host, targets: Sequence[EchoTarget], connector: Connector, deadline_s: float) -> list[EchoResult]:
+def ask_through(
+    host: Host, targets: Sequence[EchoTarget], connector: Connector, deadline_s: float, brakes: Brakes
+) -> list[EchoResult]:
     """Ask all of one host's questions; where nobody can log in, all are `unknown`."""
     try:
         transport = connector.open_(host, deadline_s=deadline_s)
@@ -52,10 +88,10 @@ def ask_through(host: Host, targets: Sequence[EchoTarget], connector: Connector,
         detail = f"{host.name} could not be logged in to, so nobody asked: {error}"
         return [EchoResult(target, Outcome.UNKNOWN, detail=detail) for target in targets]
     with ThreadPoolExecutor(max_workers=min(_CHANNELS_AT_ONCE, len(targets))) as pool:
-        return list(pool.map(lambda target: _ask(transport, target), targets))
+        return list(pool.map(lambda target: _ask(transport, target, brakes), targets))
 
 
-def _ask(transport: Transport, target: EchoTarget) -> EchoResult:
+def _ask(transport: Transport, target: EchoTarget, brakes: Brakes) -> EchoResult:
     def open_channel(left_s: float) -> _Channel:
         deadline_s = min(left_s, target.timeouts.connect_s)
         try:
@@ -63,7 +99,10 @@ def _ask(transport: Transport, target: EchoTarget) -> EchoResult:
         except FleetError as error:
             raise ChannelNotOpenedError(_outcome(str(error)), f"from {target.source}: {error}") from error
 
-    return echo_through(open_channel, target)
+    with brakes.hold(target) as allowed:
+        if not allowed:
+            return EchoResult(target, Outcome.UNKNOWN, detail="the run was interrupted before this was asked")
+        return echo_through(open_channel, target)
 
 
 def _outcome(words: str) -> Outcome:

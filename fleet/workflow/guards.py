@@ -1,0 +1,39 @@
+"""What is compared with the last applied run before any host is contacted (T19).
+
+A half-empty inventory, or a host that vanished from it, is a slip until somebody says that it is not.
+"""
+
+from collections.abc import Collection
+
+from fleet.errors import InvalidInventory, Location, Problem, Severity
+from fleet.inventory.model import Inventory
+from fleet.report.history import History
+from fleet.validate.removal import CODE, check_removal
+
+
+def check_guards(
+    inventory: Inventory, history: History | None, allow_removal: int, forget_hosts: Collection[str]
+) -> None:
+    """Raise `InvalidInventory` where more vanished than was allowed, or a host without a word about it."""
+    if history is None:
+        return
+    hosts = frozenset(inventory.hosts)
+    problems = []
+    before = history.last_applied()
+    if before is not None:
+        titles = frozenset(title for entity in inventory.entities for title in entity.titles)
+        expected = before.hosts - frozenset(forget_hosts)
+        problems = check_removal(before.titles, expected, titles, hosts, allow_removal)
+    gone = sorted(history.known_hosts() - hosts - frozenset(forget_hosts))
+    problems += [_host_gone(name) for name in gone]
+    if problems:
+        raise InvalidInventory(tuple(problems))
+
+
+def _host_gone(name: str) -> Problem:
+    text = (
+        f"the host {name} was applied before and is no longer in the inventory; its files and services would stay as"
+        f" they are, and nobody would look after them; write it again with `retired: true` and apply, so that they are"
+        f" removed, or say --forget-host {name} if the machine is gone for good"
+    )
+    return Problem(CODE, Severity.ERROR, text, Location("inventory"), subjects=(name,))

@@ -1,7 +1,11 @@
 """What the templates of HAProxy and keepalived see: plain frozen values, documented in docs/templates.md."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
+
+from fleet.inventory.peers import Peer
+from fleet.targets import haproxy
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +19,29 @@ class HaproxyServer:
 
 
 @dataclass(frozen=True, slots=True)
+class Permitted:
+    """Who may call, in lines: source addresses, and what `address/CALLING` may begin with."""
+
+    addresses: tuple[tuple[str, ...], ...]
+    callers: tuple[tuple[str, ...], ...]
+
+
+def make_permitted(callers: Iterable[Peer]) -> Permitted:
+    """From those who may call; whose address is not known, or a name, HAProxy cannot tell from a stranger."""
+    pairs = {(peer.ae_title, source) for peer in callers for source in peer.sources if haproxy.is_address(source)}
+    patterns = (pattern for title, source in sorted(pairs) for pattern in haproxy.make_caller_patterns(title, source))
+    addresses = haproxy.sort_addresses({source for _, source in pairs})
+    return Permitted(haproxy.split_words(addresses), haproxy.split_words(tuple(patterns)))
+
+
+@dataclass(frozen=True, slots=True)
 class HaproxyService:
     """A virtual service for haproxy.cfg."""
 
     name: str
     endpoints: tuple[str, ...]
     local_endpoint: str | None
-    permitted: tuple[tuple[str, ...], ...]
+    permitted: Permitted
     associate: str
     echo: str
     release: str
@@ -88,6 +108,7 @@ class VirtualServer:
 BALANCE_TYPES: Final[tuple[type, ...]] = (
     HaproxyServer,
     HaproxyService,
+    Permitted,
     TrackScript,
     VrrpInstance,
     RealServer,

@@ -9,7 +9,7 @@ from fleet.errors import UnfitValue
 from fleet.inventory.model import Entity, Host, Inventory, Relay, VirtualService
 from fleet.inventory.peers import Peers
 from fleet.render.archive import ArchiveTables, Vendor, make_tables
-from fleet.render.balance_values import BALANCE_TYPES
+from fleet.render.balance_values import BALANCE_TYPES, Permitted, make_permitted
 from fleet.render.engine import Templates
 from fleet.render.formats import Format, format_of_template
 from fleet.render.views import (
@@ -22,7 +22,6 @@ from fleet.render.views import (
     make_fleet_view,
     make_host_view,
 )
-from fleet.targets import haproxy
 from fleet.targets.dcmqrscp import Group, HostRow
 from fleet.targets.products import select_texts
 from fleet.targets.text import explain_form, explain_long_lines
@@ -42,7 +41,7 @@ class Session:
     templates: Templates
     _tables: dict[str, ArchiveTables] = field(default_factory=dict)
     _selected: dict[str, frozenset[str]] = field(default_factory=dict)
-    _permitted: dict[str, tuple[tuple[str, ...], ...]] = field(default_factory=dict)
+    _permitted: dict[str, Permitted] = field(default_factory=dict)
     _hosts: dict[str, HostView] = field(default_factory=dict)
 
     def tables_of(self, archive: Entity) -> ArchiveTables:
@@ -52,14 +51,11 @@ class Session:
             found = self._tables[archive.name] = make_tables(archive, self.peers)
         return found
 
-    def permitted_at(self, entity: Entity) -> tuple[tuple[str, ...], ...]:
-        """The addresses that may call an entity, in lines as HAProxy takes them."""
+    def permitted_at(self, entity: Entity) -> Permitted:
+        """Who may call an entity, in lines as HAProxy takes them."""
         found = self._permitted.get(entity.name)
         if found is None:
-            callers = self.peers.callers_of(entity)
-            addresses = {source for peer in callers for source in peer.sources if haproxy.is_address(source)}
-            lines = haproxy.split_addresses(haproxy.sort_addresses(addresses))
-            found = self._permitted[entity.name] = lines
+            found = self._permitted[entity.name] = make_permitted(self.peers.callers_of(entity))
         return found
 
     def view_of(self, host: Host) -> HostView:

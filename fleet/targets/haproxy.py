@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
+from fleet.dicom.ae_title import MAX_CHARACTERS
 from fleet.dicom.dimse import IMPLICIT_VR_LITTLE_ENDIAN_UID, VERIFICATION_UID, EchoRQ
 from fleet.dicom.items import (
     ImplementationClassUID,
@@ -26,7 +27,7 @@ PROGRAM = "/usr/sbin/haproxy"
 UNIT = "haproxy.service"
 PATH = "/etc/haproxy/haproxy.cfg"
 MAX_LINE_BYTES = 1900  # its own limit is 2,048
-ADDRESSES_A_LINE = 32  # its own limit is 64 words a line
+WORDS_A_LINE = 24  # its own limit is 64 words a line; a pattern has up to 78 bytes
 # A UID of the UUID-derived kind (PS3.5 annex B.2), made once for the checks that this program renders.
 CHECK_CLASS_UID = "2.25.317328850477010045268316876156877959864"
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/@+*\[\]-]+", re.ASCII)
@@ -68,11 +69,20 @@ def encode_check(calling: str, called: str) -> tuple[str, str, str]:
     return associate.encode().hex(), echo.encode().hex(), ReleaseRQ().encode().hex()
 
 
-def split_addresses(addresses: Sequence[str]) -> tuple[tuple[str, ...], ...]:
-    """Addresses in lines that its reader takes whole."""
-    return tuple(
-        tuple(addresses[start : start + ADDRESSES_A_LINE]) for start in range(0, len(addresses), ADDRESSES_A_LINE)
-    )
+def make_caller_patterns(ae_title: str, address: str) -> tuple[str, ...]:
+    """What `address/CALLING` begins with, the calling title of an A-ASSOCIATE-RQ as upper-case hex.
+
+    The field is padded to 16 bytes with spaces (PS3.8 table 9-11); some devices end it with a NUL instead.
+    """
+    title = ae_title.encode("ascii").hex().upper()
+    if len(ae_title) == MAX_CHARACTERS:
+        return (f"{address}/{title}",)
+    return f"{address}/{title}00", f"{address}/{title}20"
+
+
+def split_words(words: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """Words in lines that its reader takes whole."""
+    return tuple(tuple(words[start : start + WORDS_A_LINE]) for start in range(0, len(words), WORDS_A_LINE))
 
 
 def sort_addresses(addresses: Iterable[str]) -> tuple[str, ...]:

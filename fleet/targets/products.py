@@ -8,6 +8,8 @@ from fleet.inventory.peers import Peers
 from fleet.targets import dcmqrscp, haproxy, health_check, keepalived, relay, storescp, wlmscpfs
 from fleet.targets.refusal import cannot_carry, cannot_do
 
+DCMTK = frozenset({"dcmqrscp", "storescp", "wlmscpfs"})
+FIRST_PLAIN_PORT = 1024  # ip(7): ports below need a privilege
 RESERVED_FOLDERS = ("/etc/fleet", "/var/lib/fleet")
 
 
@@ -61,13 +63,33 @@ def _check_engine(
             yield from wlmscpfs.check_entity(entity)
         case "relay":
             yield from relay.check_entity(entity, relay.select_relays(texts, entity), inventory)
-    if entity.engine in {"dcmqrscp", "storescp", "wlmscpfs"} and entity.tls is not None:
+    if entity.engine in DCMTK:
+        yield from _check_ports(entity)
+    if entity.engine in DCMTK and entity.tls is not None:
         reason = (
             "fleet starts it without TLS (dcmqrscp has none before 3.7.0), and an entity with tls is never asked plain"
         )
         yield cannot_carry(
             entity.engine, f"tls of {entity.ae_title}", reason, entity.at("tls"), subjects=(entity.ae_title,)
         )
+
+
+def _check_ports(entity: Entity) -> Iterator[Problem]:
+    """dcmtk's servers ask whether they are root before they open a low port; a capability does not help."""
+    assert entity.run is not None  # noqa: S101 - the caller looked
+    for instance in entity.instances:
+        if instance.port < FIRST_PLAIN_PORT and entity.run.settings.get("user") != "root":
+            reason = (
+                "dcmtk's servers refuse ports below 1024 unless they run as root; give the instance another one "
+                "(11112) and put a virtual service in front where callers expect 104"
+            )
+            yield cannot_carry(
+                entity.engine,
+                f"port {instance.port} of {entity.ae_title} on {instance.host}",
+                reason,
+                instance.at("port"),
+                subjects=(entity.ae_title,),
+            )
 
 
 def _check_archive_limits(entity: Entity, peers: Peers) -> Iterator[Problem]:

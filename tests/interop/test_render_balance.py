@@ -164,8 +164,53 @@ def test_every_caller_gets_through_the_virtual_address_and_no_other_does(tmp_pat
         # A listed title from an address that is nobody's: the servers' extra rows would let it in.
         elsewhere = {ask_virtual(f"127.7.0.{number + 1}", f"WS_{number:04}")[:1] for number in range(50)}
         assert elsewhere == {b""}
+        # A listed title from another listed caller's address: only HAProxy still knows where it comes from.
+        swapped = {ask_virtual(f"127.6.0.{number + 2}", f"WS_{number:04}")[:1] for number in range(50)}
+        assert swapped == {b""}
+        assert ask_virtual("127.6.0.1", "LOADBALANCER")[:1] == b""
         strangers = {ask_virtual(f"127.6.0.{number + 1}", f"STRANGER_{number}")[:1] for number in range(50)}
-        assert strangers == {b"\x03"}
+        assert strangers == {b""}
+
+
+def receiver_text(ports: tuple[int, int], title: str) -> str:
+    """The same with storescp, which carries every title, and one workstation of this title."""
+    text = inventory_text(ports, 0).replace("engine: dcmqrscp", "engine: storescp")
+    start, end = text.index(", access: RW"), text.index("max_associations: 200") + len("max_associations: 200")
+    row = f"  - {{ae_title: {quote_yaml(title)}, name: ws, kind: workstation, address: 127.6.0.1, port: 104}}\n"
+    return (text[:start] + text[end:]).replace("flows:", f"{row}flows:")
+
+
+@pytest.mark.parametrize("title", ["A", "16_CHARACTERS_XX", "A B", 'A"B', "A#", "{}", "A%n", "A,B"])
+def test_a_caller_s_title_is_known_however_it_is_padded(title: str, tmp_path: Path) -> None:
+    # T02
+    with serving(reject, FIRST) as port:
+        built = build(tmp_path / "inventory", receiver_text((port, free_port()), title))
+        config = built.file("h1", haproxy.PATH).content
+        unchecked = "".join(line for line in config.splitlines(keepends=True) if " check " not in line)
+        with proxying(unchecked):
+            for padding in (b" ", b"\x00"):
+                field = title.encode() + padding * (16 - len(title))
+                assert send_virtual("127.6.0.1", field)[:1] == b"\x03"
+            longer = f"{title}X"
+            assert len(longer) > 16 or send_virtual("127.6.0.1", longer.ljust(16).encode()) == b""
+            assert send_virtual("127.6.0.1", b"OTHER           ") == b""
+            assert send_virtual("127.6.0.2", title.ljust(16).encode()) == b""
+
+
+def send_virtual(source: str, calling: bytes) -> bytes:
+    """The answer at the virtual address to a request with this very field of the calling title."""
+    request = AssociateRQ("ARCHIVE", "X", (CONTEXT,), INFORMATION).encode()
+    with closing(socket.socket()) as connection:
+        connection.settimeout(10)
+        connection.bind((source, 0))
+        try:
+            connection.connect((VIRTUAL, 10104))
+            for piece in (request[:20], request[20:26] + calling + request[42:]):  # a title may come in pieces
+                connection.sendall(piece)
+                time.sleep(0.02)
+            return connection.recv(10)
+        except OSError:
+            return b""
 
 
 def test_with_one_server_dead_the_address_answers_through_its_partner(tmp_path: Path) -> None:
@@ -299,12 +344,7 @@ def test_haproxy_s_check_refuses_a_bad_file(tmp_path: Path) -> None:
 def test_hard_titles_reach_neither_keepalived_nor_break_haproxy(tmp_path: Path) -> None:
     # T02, T15: the check's title goes into bytes and into a script, never into keepalived.conf.
     for number, title in enumerate(("X{} ; }", 'A" ; include', "$VAR", "~SEQ", "!A # B", "%s")):
-        text = inventory_text((11112, 11112), 1).replace("LOADBALANCER", f"{quote_yaml(title)[1:-1]}")
-        text = text.replace(f"calling: {quote_yaml(title)[1:-1]}", f"calling: {quote_yaml(title)}")
-        text = text.replace("engine: dcmqrscp", "engine: storescp").replace(
-            ", access: RW, max_studies: 100,\n          max_bytes_per_study: 512mb, deletes_oldest: accepted, "
-            "max_associations: 200", ""
-        )  # fmt: skip
+        text = receiver_text((11112, 11112), "WS_0000").replace("LOADBALANCER", quote_yaml(title))
         built = build(tmp_path / f"inventory{number}", text)
         keepalived_file, haproxy_file = built.file("h1", keepalived.PATH), built.file("h1", haproxy.PATH)
         assert title not in keepalived_file.content

@@ -1,6 +1,7 @@
 """Whole hosts: same inventory, same bytes; what each file says follows from flows, probers and checks."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jsonschema
@@ -151,14 +152,24 @@ def test_a_hard_title_is_one_word_of_a_unit_and_reads_back(title: str, tmp_path:
 
 
 def test_two_instances_on_one_host_have_units_of_their_own(tmp_path: Path) -> None:
-    text = RECEIVER.replace("[{host: h1, port: 11112}]", "[{host: h1, port: 104}, {host: h1, port: 11112}]")
+    text = RECEIVER.replace("[{host: h1, port: 11112}]", "[{host: h1, port: 11113}, {host: h1, port: 11112}]")
     host = build(tmp_path, text).render()["h1"]
-    assert [service.unit for service in host.services] == [
-        "fleet-storescp-RECEIVER:p104.service", "fleet-storescp-RECEIVER:p11112.service",
-    ]  # fmt: skip
-    units = {file.path.rpartition("/")[2]: file.content for file in host.files}
-    assert "CAP_NET_BIND_SERVICE" in units["fleet-storescp-RECEIVER:p104.service"]
-    assert "CAP_NET_BIND_SERVICE" not in units["fleet-storescp-RECEIVER:p11112.service"]
+    units = [service.unit for service in host.services]
+    assert units == ["fleet-storescp-RECEIVER:p11112.service", "fleet-storescp-RECEIVER:p11113.service"]
+
+
+def test_only_who_needs_a_low_port_gets_the_capability(tmp_path: Path) -> None:
+    example = read_inventory(EXAMPLE)
+    relay = example.file("north-relay-1", "/etc/systemd/system/fleet-relay-NORTH_RELAY.service").content
+    assert "CAP_NET_BIND_SERVICE" not in relay
+    low = tmp_path / "inventory"
+    shutil.copytree(EXAMPLE, low)
+    north = low / "sites" / "north.yml"
+    north.chmod(0o644)
+    text = north.read_text(encoding="utf-8").replace("north-relay-1, port: 11112", "north-relay-1, port: 104")
+    north.write_text(text, encoding="utf-8")
+    relay = read_inventory(low).file("north-relay-1", "/etc/systemd/system/fleet-relay-NORTH_RELAY.service").content
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in relay
 
 
 def test_a_worklist_has_a_folder_and_a_lock_for_its_title() -> None:

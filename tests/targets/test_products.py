@@ -135,6 +135,13 @@ def test_options_that_run_commands_with_a_peer_s_words_are_refused(option: str, 
     assert option in problem.message
 
 
+def test_a_port_that_dcmtk_opens_for_root_alone_is_refused(tmp_path: Path) -> None:
+    (problem,) = errors(tmp_path / "a", RECEIVER.replace("port: 11112", "port: 104"))
+    assert "port 104 of RECEIVER on h1" in problem.message
+    as_root = RECEIVER.replace("port: 11112", "port: 104").replace("/RECEIVER}", "/RECEIVER, user: root}")
+    assert errors(tmp_path / "b", as_root) == []
+
+
 def test_a_profile_without_its_file_is_refused(tmp_path: Path) -> None:
     (problem,) = errors(tmp_path, RECEIVER.replace("/RECEIVER}", "/RECEIVER, profile: Default}"))
     assert "profile" in problem.message

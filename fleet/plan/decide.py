@@ -69,6 +69,7 @@ def make_host_plan(rendered: RenderedHost, observed: ObservedHost, *, adopt: boo
         before=observed.manifest,
         during=decision.manifest_during(),
         after=decision.manifest_after(),
+        unseen=decision.unseen(),
     )
 
 
@@ -155,7 +156,7 @@ class _Decision:
                 need = needs.get(path)
                 mode, owner = (need.mode, need.owner) if need else (0o755, "root:root")
                 steps.append(MakeFolder(path, mode, owner))
-            elif kind is not FileKind.FOLDER:
+            elif kind not in {FileKind.FOLDER, FileKind.UNREADABLE}:
                 problems.append(_in_the_way(path, kind, "a folder"))
         return steps, problems
 
@@ -163,7 +164,7 @@ class _Decision:
         steps: list[WriteFile] = []
         problems: list[PlanProblem] = []
         for file in sorted(self.rendered.files, key=lambda each: each.path):
-            seen = self.observed.files.get(file.path, ObservedFile(file.path))
+            seen = self._file(file.path)
             if seen.kind not in {FileKind.FILE, FileKind.ABSENT}:
                 problems.append(_in_the_way(file.path, seen.kind, "a file"))
                 continue
@@ -175,11 +176,24 @@ class _Decision:
                 problems.append(_adopt_needed(file.path))
         return steps, problems
 
+    def _file(self, path: str) -> ObservedFile:
+        """What was read; of a file of ours that this login may not read, what the manifest says (audit)."""
+        seen = self.observed.files.get(path, ObservedFile(path))
+        entry = self.manifest.files.get(path)
+        if seen.kind is not FileKind.UNREADABLE or entry is None:
+            return seen
+        return ObservedFile(path, FileKind.FILE, entry.digest, entry.mode, entry.owner)
+
+    def unseen(self) -> tuple[str, ...]:
+        """Files of ours of which only the manifest could be compared, sorted."""
+        hidden = (path for path, seen in self.observed.files.items() if seen.kind is FileKind.UNREADABLE)
+        return tuple(sorted(path for path in hidden if path in self.manifest.files))
+
     def removals(self) -> tuple[list[RemoveFile], list[PlanProblem]]:
         steps: list[RemoveFile] = []
         problems: list[PlanProblem] = []
         for path in self._unwanted_paths():
-            seen = self.observed.files.get(path, ObservedFile(path))
+            seen = self._file(path)
             if seen.kind is FileKind.FILE:
                 steps.append(RemoveFile(path, _state(seen)))
             elif seen.kind is not FileKind.ABSENT:
@@ -352,4 +366,7 @@ _WAYS = {
 
 def _in_the_way(path: str, kind: FileKind, wanted: str) -> PlanProblem:
     code, what = _WAYS.get(kind, ("special-in-the-way", f"is {kind}"))
+    if kind is FileKind.UNREADABLE:
+        text = f"{path} {what}, and no manifest tells what it holds: let fleet become root there (ssh.become: sudo)"
+        return PlanProblem(code, text, path)
     return PlanProblem(code, f"{path} {what} where {wanted} should be: look at it on the host and move it away", path)

@@ -178,6 +178,7 @@ class HostPlan:
 
     `during` is the manifest while files are being switched (old and new, so that a run that is cut off
     leaves nothing that nobody knows), `after` the one that stays; `before` the one that was read.
+    `unseen` are files of ours that this login may not read: of them the manifest alone was compared.
     """
 
     host: str
@@ -187,6 +188,7 @@ class HostPlan:
     before: Manifest = field(default_factory=Manifest)
     during: Manifest = field(default_factory=Manifest)
     after: Manifest = field(default_factory=Manifest)
+    unseen: tuple[str, ...] = ()
 
     @property
     def is_empty(self) -> bool:

@@ -126,7 +126,6 @@ def test_a_file_of_ours_that_is_gone_already_is_only_struck_from_the_manifest() 
         (FileKind.SYMLINK, "symlink-in-the-way"),
         (FileKind.FOLDER, "folder-in-the-way"),
         (FileKind.OTHER, "special-in-the-way"),
-        (FileKind.UNREADABLE, "unreadable"),
         (FileKind.UNSAFE, "unsafe-folder"),
     ],
 )
@@ -136,6 +135,22 @@ def test_what_is_no_file_is_never_written_over(kind: FileKind, code: str) -> Non
         assert codes(result) == [code]
         assert not result.writes
         assert not result.removals
+
+
+def test_of_a_file_that_may_not_be_read_the_manifest_is_compared() -> None:
+    hidden = ObservedFile(CONF.path, FileKind.UNREADABLE)
+    same = plan(render(CONF), observe(hidden, manifest=own(CONF)))
+    assert (same.is_empty, same.unseen) == (True, (CONF.path,))
+    older = replace(CONF, content="written before\n")
+    changed = plan(render(CONF), observe(hidden, manifest=own(older)))
+    assert [write.path for write in changed.writes] == [CONF.path]
+    assert [step.path for step in plan(render(), observe(hidden, manifest=own(CONF))).removals] == [CONF.path]
+
+
+def test_a_file_that_may_not_be_read_and_that_no_manifest_knows_is_refused() -> None:
+    result = plan(render(CONF), observe(ObservedFile(CONF.path, FileKind.UNREADABLE), manifest=own()), adopt=True)
+    assert codes(result) == ["unreadable"]
+    assert not result.writes
 
 
 def test_a_broken_manifest_is_never_taken_for_an_empty_one() -> None:

@@ -256,4 +256,21 @@ def test_a_user_who_may_only_read_sees_drift_and_says_what_he_cannot_see(root: P
     reader = LocalTransport(root, wrapper=("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
     plan = make_plan(rendered, reader)
     assert [write.path for write in plan.writes] == ["/etc/dcmtk/dcmqrscp.cfg"]
-    assert [(problem.code, problem.subject) for problem in plan.problems] == [("unreadable", "/etc/secret.cfg")]
+    assert plan.problems == ()
+    assert plan.unseen == ("/etc/secret.cfg",)
+
+
+@needs_root
+def test_what_lies_in_a_folder_that_a_user_may_not_enter_is_not_absent(root: Path, local: LocalTransport) -> None:
+    hidden = rendered_file("/srv/closed/deep/list.cfg", mode=0o600)
+    (root / "srv/closed").mkdir(parents=True)
+    assert converge(rendered_host(hidden), local).outcome is Outcome.CONVERGED
+    for path in (root, *root.parents):
+        if path == Path("/tmp"):
+            break
+        path.chmod(0o755)
+    (root / "srv/closed").chmod(0o700)
+    reader = LocalTransport(root, wrapper=("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"))
+    plan = make_plan(rendered_host(hidden), reader)
+    assert plan.is_empty
+    assert plan.unseen == ("/srv/closed/deep/list.cfg",)

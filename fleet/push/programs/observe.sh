@@ -27,11 +27,18 @@ observe_file() {
     say "file $1 directory"
   elif [ -e "$target" ]; then
     say "file $1 other"
-  elif [ -d "${target%/*}" ] && [ ! -x "${target%/*}" ]; then
+  elif is_hidden "$target"; then
     say "file $1 unreadable"
   else
     say "file $1 absent"
   fi
+}
+
+# Whether a folder above $1 keeps this user from seeing what is in it: then nothing there is "absent".
+is_hidden() {
+  above=${1%/*}
+  while [ -n "$above" ] && [ "$above" != "$root" ] && [ ! -d "$above" ]; do above=${above%/*}; done
+  [ -n "$above" ] && [ ! -x "$above" ]
 }
 
 observe_content() {
@@ -86,6 +93,7 @@ observe_folder() {
   elif [ -d "$root$2" ]; then say "folder $1 directory"
   elif [ -L "$root$2" ]; then say "folder $1 symlink"
   elif [ -e "$root$2" ]; then say "folder $1 file"
+  elif is_hidden "$root$2"; then say "folder $1 unreadable"
   else say "folder $1 absent"
   fi
 }

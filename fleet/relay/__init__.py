@@ -1,0 +1,1 @@
+"""The relay: a store-and-forward daemon that knows its rendered file, not the fleet."""

@@ -2,7 +2,7 @@
 worker: run it by itself (`pytest -m lab`), or with `-n N --dist loadgroup`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -22,7 +22,7 @@ ADDRESSES = {
     "south-store-1": "10.30.0.11",
     "south-mwl-1": "10.30.0.12",
 }
-BOOT = pytest.StashKey[str]()
+REMARKS = pytest.StashKey[list[str]]()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -34,8 +34,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    if BOOT in config.stash:
-        terminalreporter.write_line(f"lab: {config.stash[BOOT]}")
+    for remark in config.stash.get(REMARKS, []):
+        terminalreporter.write_line(f"lab: {remark}")
 
 
 @pytest.fixture(scope="session")
@@ -51,9 +51,16 @@ def lab_needs() -> None:
 
 
 @pytest.fixture(scope="session")
-def lab_for_all(lab_needs: None, request: pytest.FixtureRequest) -> Iterator[Lab]:
+def remark(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Measured times, for the reader of the summary."""
+    remarks = request.config.stash.setdefault(REMARKS, [])
+    return remarks.append
+
+
+@pytest.fixture(scope="session")
+def lab_for_all(lab_needs: None, remark: Callable[[str], None]) -> Iterator[Lab]:
     with Lab(ADDRESSES) as lab:
-        request.config.stash[BOOT] = f"{len(lab.hosts)} hosts were ready after {lab.boot_s:.1f} s"
+        remark(f"{len(lab.hosts)} hosts were ready after {lab.boot_s:.1f} s")
         start_orthanc(lab["vendor-box"], lab.controller)
         yield lab
 

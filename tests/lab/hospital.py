@@ -62,6 +62,10 @@ class Hospital:
         """Without the long watch over services that tests of something else need not wait for."""
         return self.fleet("apply", "--yes", "--hold-down", "500ms", *arguments)
 
+    def read(self, done: CompletedProcess[str]) -> dict[str, Any]:
+        """The one JSON document that a command gave."""
+        return read_json(done)
+
     def converge(self) -> None:
         """Hosts and inventory are one, and everything answers."""
         done = self.apply("--adopt")

@@ -1,6 +1,7 @@
 """One bad host: named with the phase, costs its deadline and no more; with a budget of none nobody is touched."""
 
 import time
+from collections.abc import Callable
 
 from tests.lab.hospital import PACS_FILE, Hospital
 
@@ -8,7 +9,9 @@ CONNECT_DEADLINE_S = 10
 MARGIN_S = 8  # everything else that an apply does on two cores
 
 
-def test_a_host_with_a_drop_rule_costs_its_deadline_and_the_others_are_done(hospital: Hospital) -> None:
+def test_a_host_with_a_drop_rule_costs_its_deadline_and_the_others_are_done(
+    hospital: Hospital, remark: Callable[[str], None]
+) -> None:
     silent, drifted = hospital.lab["south-store-1"], hospital.lab["north-pacs-2"]
     good = drifted.read_file(PACS_FILE)
     drifted.run(f"sed -i s/NORTH_CT01,/NORTH_CT99,/ {PACS_FILE}", check=True)
@@ -22,7 +25,7 @@ def test_a_host_with_a_drop_rule_costs_its_deadline_and_the_others_are_done(hosp
     assert line.split()[1:3] == ["south-store-1", "connect:"], line
     assert drifted.read_file(PACS_FILE) == good
     assert CONNECT_DEADLINE_S <= took_s < CONNECT_DEADLINE_S + MARGIN_S, took_s
-    print(f"an apply beside a silent host took {took_s:.1f} s; its deadline is {CONNECT_DEADLINE_S} s")
+    remark(f"an apply beside a silent host took {took_s:.1f} s; its deadline is {CONNECT_DEADLINE_S} s")
 
 
 def test_a_silent_host_is_unknown_where_it_should_ask_and_a_timeout_where_it_is_asked(hospital: Hospital) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from fleet.dicom.dimse import IMPLICIT_VR_LITTLE_ENDIAN_UID, VERIFICATION_UID
 from fleet.dicom.items import ImplementationClassUID, MaximumLength, PresentationContextRQ, UserInformation
-from fleet.dicom.pdu import AssociateRQ
+from fleet.dicom.pdu import AssociateRQ, ReleaseRQ
 from fleet.inventory.model import Entity
 from fleet.targets import dcmqrscp
 from tests.render.building import archive_with_callers, build
@@ -37,8 +37,8 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(config: str, folder: Path, port: int) -> Iterator[None]:
-    """A dcmqrscp with this configuration; its whole group is ended afterwards."""
+def running(config: str, folder: Path, port: int) -> Iterator[int]:
+    """A dcmqrscp with this configuration, by its id; its whole group is ended afterwards."""
     path = folder / "dcmqrscp.cfg"
     area = folder / "area"
     area.mkdir()
@@ -49,7 +49,7 @@ def running(config: str, folder: Path, port: int) -> Iterator[None]:
     )  # fmt: skip
     try:
         wait_for_port(port, process)
-        yield
+        yield process.pid
     finally:
         with suppress(ProcessLookupError):  # it ended by itself, over its configuration
             os.killpg(process.pid, signal.SIGKILL)
@@ -221,3 +221,34 @@ def test_a_c_move_destination_is_a_title_s_first_row(tmp_path: Path) -> None:
     lines = built.file("h1", "/etc/fleet/dcmqrscp-ARCHIVE.cfg").content.splitlines()
     rows = [line.partition(" = ")[2] for line in lines if "(WS2," in line]
     assert rows == ["(WS2, 127.3.0.9, 104)", "(WS2, 127.0.0.1, 104)"]
+
+
+def test_a_stop_waits_for_open_associations_and_takes_no_new_ones(tmp_path: Path) -> None:
+    port = free_port()
+    built = build(tmp_path / "inventory", archive_with_callers({"WS1": "127.2.0.1"}, port))
+    script = tmp_path / "drain"
+    script.write_text(built.file("h1", "/etc/fleet/drain-associations").content, encoding="ascii")
+    with running(built.file("h1", "/etc/fleet/dcmqrscp-ARCHIVE.cfg").content, tmp_path, port) as server:
+        idle = subprocess.run(["dash", str(script), "5", str(server)], timeout=10, check=False)
+        assert idle.returncode == 0
+        os.kill(server, signal.SIGCONT)
+        with closing(socket.socket()) as held:
+            held.settimeout(5)
+            held.bind(("127.2.0.1", 0))
+            held.connect(("127.0.0.1", port))
+            held.sendall(AssociateRQ("ARCHIVE", "WS1", (CONTEXT,), INFORMATION).encode())
+            assert held.recv(4096)[:1] == b"\x02"
+            draining = subprocess.Popen(["busybox", "sh", str(script), "20", str(server)])
+            time.sleep(1.5)
+            assert draining.poll() is None, "an association is open"
+            with closing(socket.socket()) as late:
+                late.settimeout(0.5)
+                late.bind(("127.2.0.1", 0))
+                late.connect(("127.0.0.1", port))
+                late.sendall(AssociateRQ("ARCHIVE", "WS1", (CONTEXT,), INFORMATION).encode())
+                with pytest.raises(TimeoutError):
+                    late.recv(10)
+            held.sendall(ReleaseRQ().encode())
+            assert held.recv(10)[:1] == b"\x06"
+        assert draining.wait(timeout=10) == 0
+    assert subprocess.run(["dash", str(script), "5"], timeout=10, check=False).returncode == 0

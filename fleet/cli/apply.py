@@ -6,16 +6,18 @@ from typing import Any
 import click
 
 from fleet.cli.door import Door, door
-from fleet.cli.running import OUTPUTS, tell_run
+from fleet.cli.running import CHANGES, close_progress, tell_run
 from fleet.errors import UsageError
 from fleet.inventory.settings import parse_duration
-from fleet.plan.batches import FailureBudget
+from fleet.plan.batches import FailureBudget, count_serial
+from fleet.report.palette import COLOR, PLAIN
+from fleet.report.text import format_hosts, format_plan
 from fleet.workflow.changing import Batching
 from fleet.workflow.story import Permissions, Story
 
 
 @click.command("apply")
-@door(outputs=OUTPUTS)
+@door(outputs=CHANGES)
 @click.argument("planfile", required=False)
 @click.option("--check", is_flag=True, help="Only show what would change (the same as `plan`).")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -33,18 +35,29 @@ def command(door: Door, planfile: str | None, **options: Any) -> int:
     if planfile is not None:
         raise UsageError("saved plans are not built yet; leave PLANFILE out: apply plans and shows what it will do")
     permissions = Permissions(options["adopt"], options["allow_removal"], options["forget_host"])
-    serial = options["serial"]
-    size = int(serial) if serial and serial.isdigit() else serial
-    batching = Batching(size, FailureBudget(max_fail=options["max_fail"]), _seconds(options["hold_down"]))
+    budget = FailureBudget(max_fail=options["max_fail"])
+    batching = Batching(_serial(options["serial"]), budget, _seconds(options["hold_down"]))
+    if not (options["yes"] or options["check"] or sys.stdin.isatty()):
+        raise UsageError("nobody is here to ask: give --yes, or --check to only look; nothing was contacted")
 
     def act(story: Story) -> None:
         planned = story.plan(None, permissions)
-        if options["check"] or planned.plan.is_empty:
+        if options["check"]:
             return
-        _confirm(options["yes"], len(planned.pending))
+        would_write = planned.pending and not budget.is_spent(len(planned.failures), len(planned.hosts))
+        if would_write and not options["yes"] and not _confirm(door, story, len(planned.pending)):
+            story.ledger.note("not confirmed: nothing was written")
+            return
         story.apply(batching, None, permissions)
 
     return tell_run(door, "apply", act)
+
+
+def _serial(text: str | None) -> int | str | None:
+    """A number of hosts or a share of them, looked at before anybody is contacted."""
+    size = int(text) if text and text.isascii() and text.isdigit() else text
+    count_serial(size, 1)
+    return size
 
 
 def _seconds(text: str) -> float:
@@ -54,11 +67,10 @@ def _seconds(text: str) -> float:
         raise UsageError(f"--hold-down {text!r} is no time; write 10s, 2m or 500ms") from None
 
 
-def _confirm(yes: bool, hosts: int) -> None:
-    """Nothing is written without a yes; where nobody can be asked, --yes has to be typed."""
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise UsageError("nobody is here to ask: give --yes; nothing was written")
-    if not click.confirm(f"{hosts} host(s) would change. Go on?", err=True):
-        raise UsageError("not confirmed; nothing was written")
+def _confirm(door: Door, story: Story, hosts: int) -> bool:
+    """Nothing is written without a yes, and nobody can say yes to what was not shown."""
+    close_progress(story.context)
+    report = story.ledger.report
+    print(format_plan(report.diffs, report.plan_counts, COLOR if door.color else PLAIN), end="", file=sys.stderr)
+    print(format_hosts(report.all_hosts), end="", file=sys.stderr)
+    return click.confirm(f"{hosts} host{'' if hosts == 1 else 's'} would change. Go on?", err=True)

@@ -4,10 +4,12 @@ import json
 import os
 
 import click
+from click.core import ParameterSource
 
 from fleet.cli.connect import open_connector
 from fleet.cli.door import Door, door
-from fleet.errors import EmptySelection, UnreadableFile
+from fleet.errors import EmptySelection, HistoryError, UnreadableFile
+from fleet.report.history import open_history
 from fleet.workflow.context import Context
 from fleet.workflow.examining import Finding, examine_here, examine_hosts
 from fleet.workflow.reading import Reading, read_all
@@ -23,9 +25,16 @@ def command(door: Door, sudoers: str | None) -> int:
         return _print_sudoers(door, read_all(context), sudoers)
     findings = examine_here(os.environ.get("PATH", os.defpath))
     reading = _inventory(context)
-    if reading is not None:
+    findings += _examine_history(door)
+    if reading is None:
+        text = f"{door.inventory} is not there: no host was looked at; -i names one, `fleet init` makes one"
+        findings.append(Finding("inventory", text))
+    elif reading.errors:
+        text = f"has {len(reading.errors)} error(s): no host was contacted; `fleet validate` shows them"
+        findings.append(Finding("inventory", text, False))
+    else:
         with open_connector(reading.inventory) as connector:
-            findings += examine_hosts(context, reading.hosts(door.limit), connector)
+            findings += examine_hosts(context, reading.hosts(door.selector()), connector)
     if door.output == "json":
         rows = [{"what": each.what, "says": each.says, "good": each.good} for each in findings]
         door.tell(json.dumps({"schema": "fleet.doctor/1", "findings": rows}, indent=1))
@@ -35,11 +44,25 @@ def command(door: Door, sudoers: str | None) -> int:
 
 
 def _inventory(context: Context) -> Reading | None:
-    """The inventory where there is one: doctor helps before there is."""
+    """The inventory where there is one: doctor helps before there is. One that was named has to be there."""
     try:
         return read_all(context)
     except UnreadableFile:
+        if click.get_current_context().get_parameter_source("inventory") is ParameterSource.COMMANDLINE:
+            raise
         return None
+
+
+def _examine_history(door: Door) -> list[Finding]:
+    """Whether the history, where there is one, is whole."""
+    if not door.history.exists():
+        return [Finding("history", f"{door.history} is not there yet: the first run makes it")]
+    try:
+        with open_history(door.history, create=False) as history:
+            history.check()
+    except HistoryError as error:
+        return [Finding("history", str(error), False)]
+    return [Finding("history", f"{door.history} is whole", True)]
 
 
 def _line(finding: Finding) -> str:

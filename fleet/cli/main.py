@@ -5,6 +5,8 @@ Verbs load lazily, so that `fleet --help` imports neither paramiko nor pynetdico
 
 import gc
 import importlib
+import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -71,7 +73,9 @@ def fleet() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; never raises."""
     try:
-        status = fleet.main(args=None if arguments is None else list(arguments), standalone_mode=False)
+        typed = sys.argv[1:] if arguments is None else list(arguments)
+        status = fleet.main(args=list(typed), standalone_mode=False, obj=typed)
+        sys.stdout.flush()  # here, where a reader that has gone can still be told from a bug
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.UsageError as error:
@@ -84,7 +88,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("fleet: interrupted", file=sys.stderr)
         return FAILED
     except BrokenPipeError:
-        sys.stderr.close()  # whoever read us has gone; nothing more can be said
+        # Whoever read us has gone. Python flushes stdout once more at its end and would complain: give it a sink.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILED
     except Exception as error:  # noqa: BLE001  the last catch: a bug must end as status 1, not as a guess
         return status_of(error)
@@ -96,4 +101,10 @@ def run() -> None:
     # An inventory is some hundred thousand objects that live until the end: looking through them for cycles
     # over and over costs a third of reading them.
     gc.set_threshold(200_000, 20, 100)
+    signal.signal(signal.SIGTERM, _interrupt)
     sys.exit(main())
+
+
+def _interrupt(_signal: int, _frame: object) -> None:
+    """SIGTERM is what `timeout`, systemd and a shutdown say: what was done is told and recorded, as at Ctrl-C."""
+    raise KeyboardInterrupt

@@ -3,12 +3,12 @@
 import click
 
 from fleet.cli.door import Door, door
-from fleet.cli.running import OUTPUTS, tell_run
+from fleet.cli.running import CHANGES, tell_run
 from fleet.workflow.story import Permissions, Story
 
 
 @click.command("plan")
-@door(outputs=OUTPUTS)
+@door(outputs=CHANGES)
 @click.option("--adopt", is_flag=True, help="Show files at our paths that no manifest knows as taken over.")
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")

@@ -28,8 +28,15 @@ class TerminalProgress:
         elif self._verbose:
             self._console.print(f"{event.host}: {event.phase} {event.detail}".rstrip(), markup=False)
 
+    def close(self) -> None:
+        """Take everything off the terminal."""
+        for task in self._tasks.values():
+            self._bars.remove_task(task)
+        self._tasks.clear()
+        self._bars.stop()
+
     def _start(self, event: StageStarted) -> None:
-        if not event.total:
+        if not event.total or event.stage in self._tasks:  # a batch is a part of the stage that is shown already
             return
         if not self._tasks:
             self._bars.start()

@@ -2,11 +2,15 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+
+import click
 
 from fleet.cli.connect import open_connector
 from fleet.cli.door import Door
-from fleet.errors import FleetError, InvalidInventory
-from fleet.report.history import open_history
+from fleet.cli.status import WRONG_USAGE
+from fleet.errors import FleetError, HistoryError, InvalidInventory, UsageError
+from fleet.report.history import History, open_history
 from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, iter_sweep_json
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.summary import RunReport
@@ -15,33 +19,65 @@ from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.story import Story
 
-OUTPUTS = ("text", "json", "junit", "csv")
+CHANGES = ("text", "json", "junit")
+OUTPUTS = (*CHANGES, "csv")
 
 
-def tell_run(
-    door: Door, verb: str, act: Callable[[Story], None], *, context: Context | None = None, playbook: str = ""
-) -> int:
+def tell_run(door: Door, verb: str, act: Callable[[Story], None], *, playbook: str = "") -> int:
     """Do `act`, print its report in the form that was asked for, and return the exit status.
 
-    What was done before an error is told and recorded too.
+    What was done before an error, or before Ctrl-C, is told and recorded too.
     """
-    context = context or door.context()
-    with open_history(context.history_file) as history:
-        ledger = Ledger(context, history, verb, playbook=playbook, argv=tuple(sys.argv[1:]))
-        error: FleetError | None = None
-        with ledger, Story(context, ledger, history, open_connector) as story:
-            try:
-                act(story)
-            except FleetError as raised:
-                error = raised
-                if isinstance(raised, InvalidInventory):
-                    ledger.problems(raised.problems)
-            report = ledger.finish(error)
-    for piece in tell_report(door, report, sweep=verb == "verify"):
+    context = door.context()
+    try:
+        history = open_history(context.history_file)
+    except HistoryError as error:
+        now = context.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
+        report = RunReport(verb, context.run_id, now, now, playbook=playbook, failure=str(error))
+        return _tell(door, report, error)
+    with history:
+        report, ended_by = _run(context, history, verb, act, playbook)
+    return _tell(door, report, ended_by)
+
+
+def _run(
+    context: Context, history: History, verb: str, act: Callable[[Story], None], playbook: str
+) -> tuple[RunReport, BaseException | None]:
+    ledger = Ledger(context, history, verb, playbook=playbook, argv=_typed())
+    error: BaseException | None = None
+    with ledger, Story(context, ledger, history, open_connector) as story:
+        try:
+            act(story)
+        except (FleetError, KeyboardInterrupt) as raised:
+            error = raised
+            if isinstance(raised, InvalidInventory):
+                ledger.problems(raised.problems)
+        finally:
+            close_progress(context)
+        return ledger.finish(error), error
+
+
+def close_progress(context: Context) -> None:
+    """Take the bars off the terminal, whatever stage they were at: they hide the cursor."""
+    close = getattr(context.observer, "close", None)
+    if close is not None:
+        close()
+
+
+def _typed() -> tuple[str, ...]:
+    """The words of the command line, as `main` got them."""
+    words = click.get_current_context().find_root().obj
+    return tuple(words) if isinstance(words, list | tuple) else tuple(sys.argv[1:])
+
+
+def _tell(door: Door, report: RunReport, error: BaseException | None) -> int:
+    for piece in tell_report(door, report, sweep=report.verb == "verify"):
         sys.stdout.write(piece)
-    if error is not None:
+    if isinstance(error, FleetError):
         print(f"fleet: {error}{_nothing_contacted(error)}", file=sys.stderr)
-    return report.exit_status
+    elif error is not None:
+        print("fleet: interrupted; what was done until then is told and recorded", file=sys.stderr)
+    return WRONG_USAGE if isinstance(error, UsageError) else report.exit_status
 
 
 def _nothing_contacted(error: FleetError) -> str:
@@ -51,7 +87,10 @@ def _nothing_contacted(error: FleetError) -> str:
 def tell_report(door: Door, report: RunReport, *, sweep: bool) -> Iterable[str]:
     """The report's text in the form that was asked for, in pieces."""
     if door.output == "json":
-        return iter_sweep_json(report) if sweep else (format_run_json(report),)
+        if not sweep:
+            return (format_run_json(report),)
+        told = (*report.notices, report.failure) if report.failure else report.notices
+        return iter_sweep_json(replace(report, notices=told))
     if door.output == "junit":
         return (format_junit(report),)
     if door.output == "csv":

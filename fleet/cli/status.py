@@ -3,7 +3,7 @@
 import sys
 import traceback
 
-from fleet.errors import FleetError, InvalidInventory, UsageError
+from fleet.errors import FleetError, HostError, InvalidInventory, NetworkError, UsageError
 
 GOOD = 0
 FAILED = 1
@@ -25,7 +25,9 @@ def status_of(error: Exception) -> int:
         print(f"fleet: {error}", file=sys.stderr)
         if isinstance(error, UsageError):
             return WRONG_USAGE
-        return FOUND_WRONG if error.found_wrong else FAILED
+        # A host that cannot be reached or cannot do its part is what was found, not what fleet could not do.
+        is_about_a_host = isinstance(error, NetworkError | HostError)
+        return FOUND_WRONG if error.found_wrong or is_about_a_host else FAILED
     if isinstance(error, OSError):
         print(f"fleet: {error}", file=sys.stderr)
         return FAILED

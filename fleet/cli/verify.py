@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from fleet.cli.door import Door, door
 from fleet.cli.running import OUTPUTS, tell_run
+from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import UsageError
 from fleet.inventory.settings import parse_duration
 from fleet.verify.settings import SweepSettings
@@ -34,6 +36,7 @@ from fleet.workflow.story import Story
 @click.option("--timeout", help="Total for a target; never longer than the inventory says.")
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, show_default=True, help="Echoes a target.")
 @click.option("--seed", type=int, help="Of the shuffled order.")
+@click.option("--compare", metavar="RUN", help="Tell what is different since this run's sweep, or `last`.")
 def command(door: Door, targets: Path | None, sources: tuple[str, ...], **options: Any) -> int:
     """Ask every AE whether it answers, and say why not in the standard's terms.
 
@@ -43,16 +46,38 @@ def command(door: Door, targets: Path | None, sources: tuple[str, ...], **option
     total_s = None if options["timeout"] is None else _seconds("--timeout", options["timeout"])
     asking = Asking(sources or ("controller",), options["override"], _settings(options), total_s)
 
+    compare = options["compare"]
+    _check_usage(door, targets, sources, options)
+
     def act(story: Story) -> None:
         if targets is None:
-            story.verify(asking, drift=options["drift"])
+            story.verify(asking, drift=options["drift"], compare=compare)
             return
         times = Timeouts() if total_s is None else replace(Timeouts(), total_s=total_s)
-        story.verify_listed(read_targets(targets, options["calling"], times), asking)
+        listed = read_targets(targets, options["calling"], times)
+        if door.limit is not None:
+            listed = story.failed_among(listed)
+        story.verify_listed(listed, asking, compare=compare)
 
-    if targets is not None and (options["drift"] or sources):
-        raise UsageError("--targets needs no inventory: --drift and --from do not go with it")
     return tell_run(door, "verify", act)
+
+
+def _check_usage(door: Door, targets: Path | None, sources: tuple[str, ...], options: dict[str, Any]) -> None:
+    """What does not go together is said before anything is read or contacted."""
+    reason = check_ae_title(options["calling"])
+    if reason:
+        raise UsageError(f"--calling {options['calling']!r}: an AE title {reason}")
+    if targets is None:
+        if click.get_current_context().get_parameter_source("calling") is ParameterSource.COMMANDLINE:
+            raise UsageError("--calling goes with --targets: in an inventory it is `verify.calling` that says it")
+        return
+    if options["drift"] or sources:
+        raise UsageError("--targets needs no inventory: --drift and --from do not go with it")
+    if door.limit not in (None, "@failed"):
+        raise UsageError(
+            f"--limit {door.limit!r}: a selector needs an inventory; with --targets there is only -l @failed, or a"
+            " shorter list"
+        )
 
 
 def _settings(options: dict[str, Any]) -> SweepSettings:
@@ -67,6 +92,9 @@ def _settings(options: dict[str, Any]) -> SweepSettings:
 
 def _seconds(option: str, text: str) -> float:
     try:
-        return parse_duration(text if text[-1:].isalpha() else f"{text}s")
+        seconds = parse_duration(text if text[-1:].isalpha() else f"{text}s")
     except ValueError:
         raise UsageError(f"{option} {text!r} is no time; write 10s, 2m or 500ms") from None
+    if option == "--timeout" and seconds <= 0:
+        raise UsageError(f"{option} {text!r} leaves no time to answer in; write 10s, 2m or 500ms")
+    return seconds

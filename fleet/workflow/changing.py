@@ -7,7 +7,7 @@ meant has exactly one outcome in the end; a host that was never begun is `not_re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fleet.events import ItemFinished, Notice, StageStarted
+from fleet.events import Event, ItemFinished, Notice, Observer, StageStarted
 from fleet.inventory.model import Host
 from fleet.plan.batches import FailureBudget, make_batches
 from fleet.plan.decide import make_host_plan
@@ -172,7 +172,7 @@ def _apply_one_batch(
 ) -> Iterable[HostOutcome]:
     pairs = [(host, plans[host.name]) for host in hosts]
     try:
-        outcomes = apply_batch(pairs, work.connector, settings, work.context.observer)
+        outcomes = apply_batch(pairs, work.connector, settings, _phases_only(work.context.observer))
         good = [host for host, outcome in zip(hosts, outcomes, strict=True) if not outcome.outcome.is_failure]
         silent = work.prove(good) if good and work.prove is not None else {}
     except KeyboardInterrupt:
@@ -185,6 +185,16 @@ def _apply_one_batch(
         else outcome
         for outcome in outcomes
     ]
+
+
+def _phases_only(observer: Observer) -> Observer:
+    """A batch's own stage is a part of the run's, and a host has ended only when it was proven."""
+
+    def hear(event: Event, /) -> None:
+        if not isinstance(event, StageStarted | ItemFinished):
+            observer(event)
+
+    return hear
 
 
 def _not_begun(name: str, why: str) -> HostOutcome:

@@ -236,6 +236,17 @@ class Story:
         self._tell_comparison(before)
         return results
 
+    def failed_among(self, targets: Sequence[EchoTarget]) -> tuple[EchoTarget, ...]:
+        """Those of a list that the last run found not as desired: what `@failed` means without an inventory."""
+        failed = self._history.failed_names() if self._history else ()
+        require_failed(failed)
+        found = tuple(target for target in targets if target.ae_title in failed)
+        if not found:
+            raise EmptySelection(
+                f"@failed: none of {', '.join(failed[:5])} is in the list of targets; nothing was asked"
+            )
+        return found
+
     def _earlier(self, compare: str | None) -> tuple[str, Sequence[EchoLine]] | None:
         """The sweep to compare with, read before this one is recorded. Raises `HistoryError` for an unknown run."""
         if compare is None or self._history is None:

@@ -12,6 +12,7 @@ from html import escape
 from typing import Any, Final
 
 from fleet.errors import Location, Problem, Severity
+from fleet.report.echo_json import format_echo_json
 from fleet.report.summary import (
     BoxLine,
     EchoLine,
@@ -49,7 +50,7 @@ def iter_sweep_json(report: RunReport) -> Iterator[str]:
     yield f'{_dump(head)[:-1]}, "results": ['
     separator = "\n"
     for line in report.echoes:
-        yield separator + _dump(line.row)
+        yield separator + format_echo_json(line.columns)
         separator = ",\n"
     yield "\n]}\n"
 

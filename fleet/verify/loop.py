@@ -105,16 +105,20 @@ class Loop:
     def _turn(self) -> None:
         clock, poll, links = self._clock, self._epoll.poll, self._links
         scan_at = 0.0
+        busy = 0
         while self._left:
             if self._stop is not None and self._stop():
                 return
             now = clock()
             wake_at = self._queue.wake(now)
-            self._start_some(now)
+            # Where answers come faster than we can read them, more dialogues at once are only slower.
+            self._start_some(now, _STARTS_A_ROUND - busy)
             if now >= scan_at:
                 scan_at = self._expire(now)
             timeout = scan_at - now if wake_at is None else min(scan_at, wake_at) - now
-            for fd, mask in poll(max(timeout, 0.0), _EVENTS_A_ROUND):
+            events = poll(max(timeout, 0.0), _EVENTS_A_ROUND)
+            busy = len(events) // 2
+            for fd, mask in events:
                 link = links.get(fd)
                 if link is not None:
                     self._serve(link, mask)
@@ -240,9 +244,9 @@ class Loop:
         course.resolved = _describe_addresses(answer)
         self._queue.add(Entry(number, course, family, (address[0], target.port, *address[2:])))
 
-    def _start_some(self, now: float) -> None:
+    def _start_some(self, now: float, most: int) -> None:
         started = 0
-        while len(self._links) < self._limit and started < _STARTS_A_ROUND:
+        while len(self._links) < self._limit and started < most:
             turn = self._queue.next(now)
             if turn is None:
                 break

@@ -56,7 +56,7 @@ def make_tables(archive: Entity, peers: Peers) -> ArchiveTables:
             symbol = add(peer.ae_title, address, port)
             if symbol and peer.entity is not None:
                 sites[peer.entity.site].append(symbol)
-    for member in _proxies(archive, peers):
+    for member in proxies_of(archive, peers):
         for peer in callers:
             if peer.sources:
                 add(peer.ae_title, member, None)
@@ -84,7 +84,7 @@ def _own_places(peer: Peer, is_destination: bool) -> Iterator[tuple[str, int | N
         yield source, peer.port
 
 
-def _proxies(archive: Entity, peers: Peers) -> tuple[str, ...]:
+def proxies_of(archive: Entity, peers: Peers) -> tuple[str, ...]:
     """The addresses that associations come from when they came through HAProxy."""
     services = peers.inventory.services_by_entity.get(archive.ae_title, ())
     members = (peers.members_of(service) for service in services if service.via == "haproxy")

@@ -7,6 +7,7 @@ from fleet.errors import UnfitValue
 from fleet.inventory.model import Entity, Instance, Inventory, Relay, Route, RouteDestination, Schedule
 from fleet.inventory.peers import Peer, titles_for
 from fleet.inventory.settings import parse_duration
+from fleet.render.archive import proxies_of
 from fleet.render.session import Session
 from fleet.targets import relay as target
 
@@ -26,6 +27,7 @@ def make_document(session: Session, entity: Entity, instance: Instance, spool: s
     texts = target.select_relays(session.relay_texts, entity)
     resolver = _Resolver(session, entity, instance)
     drain = settings.get("drain_timeout")
+    proxies = proxies_of(entity, session.peers)
     routes = [resolver.route(text, route) for text in texts for route in text.routes]
     return {
         "schema": SCHEMA,
@@ -36,7 +38,7 @@ def make_document(session: Session, entity: Entity, instance: Instance, spool: s
         "max_pdu_bytes": settings.get("max_pdu", _DEFAULT_MAX_PDU),
         "max_associations": settings.get("max_associations", _DEFAULT_MAX_ASSOCIATIONS),
         "drain_timeout_s": parse_duration(drain) if drain else _DEFAULT_DRAIN_S,
-        "callers": [_caller(peer) for peer in session.peers.callers_of(entity)],
+        "callers": [_caller(peer, proxies) for peer in session.peers.callers_of(entity)],
         "match": texts[0].match if texts else "all",
         "routes": routes,
         "destinations": dict(sorted(resolver.destinations.items())),
@@ -59,10 +61,11 @@ def trusted_files(inventory: Inventory, document: Document) -> Iterator[tuple[st
         yield tls["ca_file"], text if text.endswith("\n") else text + "\n"
 
 
-def _caller(peer: Peer) -> Document:
+def _caller(peer: Peer, proxies: tuple[str, ...]) -> Document:
+    """A caller; behind HAProxy it comes from the members' addresses too, and HAProxy knows where it really is."""
     return {
         "ae_title": peer.ae_title,
-        "addresses": sorted(set(peer.sources)),
+        "addresses": sorted({*peer.sources, *proxies}) if peer.sources else [],
         "services": sorted(peer.services),
         "role": peer.role,
     }

@@ -67,6 +67,8 @@ exit "$status"
 
 def explain_title(title: str) -> str | None:
     """Why a title cannot stand in the file; None where it can."""
+    if _WORD.fullmatch(title) and title not in RESERVED:
+        return None
     control = explain_control(title)
     if control:
         return control
@@ -164,16 +166,15 @@ def check_entity(entity: Entity, callers: Sequence[Peer]) -> Iterator[Problem]:
     """What dcmqrscp cannot carry of an entity that it serves, and of those who may call it."""
     yield from _check_own(entity)
     for peer in callers:
-        at = peer.entity.at("ae_title") if peer.entity else entity.location
-        reason = explain_title(peer.ae_title)
-        if reason:
-            what = f"the {peer.role}'s title {peer.ae_title!r} in the HostTable of {entity.ae_title}"
-            yield cannot_carry(TARGET, what, reason, at, also=(entity.location,), subjects=(peer.ae_title,))
-        for address in dict.fromkeys((*peer.sources, *((peer.address,) if peer.address else ()))):
-            reason = explain_address(address)
-            if reason:
-                what = f"the address {address!r} of {peer.ae_title} in the HostTable of {entity.ae_title}"
-                yield cannot_carry(TARGET, what, reason, at, also=(entity.location,), subjects=(peer.ae_title,))
+        reasons = [(f"the {peer.role}'s title {peer.ae_title!r}", explain_title(peer.ae_title))]
+        reasons += [(f"the address {each!r} of {peer.ae_title}", explain_address(each)) for each in peer.sources]
+        if peer.address is not None and peer.address not in peer.sources:
+            reasons.append((f"the address {peer.address!r} of {peer.ae_title}", explain_address(peer.address)))
+        for what, reason in reasons:
+            if reason is not None:
+                at = peer.entity.at("ae_title") if peer.entity else entity.location
+                where = f"{what} in the HostTable of {entity.ae_title}"
+                yield cannot_carry(TARGET, where, reason, at, also=(entity.location,), subjects=(peer.ae_title,))
 
 
 def _check_own(entity: Entity) -> Iterator[Problem]:

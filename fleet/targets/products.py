@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from fleet.errors import EmptySelection, Location, Problem
 from fleet.inventory.model import Entity, Inventory, Relay
-from fleet.inventory.peers import Peers
+from fleet.inventory.peers import Peer, Peers, ResolvedFlow
 from fleet.targets import dcmqrscp, haproxy, health_check, keepalived, relay, storescp, wlmscpfs
 from fleet.targets.refusal import cannot_carry, cannot_do
 
@@ -35,6 +35,7 @@ def _check_all(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
         yield from keepalived.check_service(service, served)
         yield from haproxy.check_service(service, served, inventory)
         yield from health_check.check_service(service, served)
+    yield from _check_deletions(peers)
     yield from _check_files(inventory, peers)
 
 
@@ -55,8 +56,9 @@ def _check_engine(
 ) -> Iterator[Problem]:
     match entity.engine:
         case "dcmqrscp":
-            yield from dcmqrscp.check_entity(entity, peers.callers_of(entity))
-            yield from _check_archive_limits(entity, peers)
+            callers = peers.callers_of(entity)
+            yield from dcmqrscp.check_entity(entity, callers)
+            yield from _check_services(entity, callers)
         case "storescp":
             yield from storescp.check_entity(entity)
         case "wlmscpfs":
@@ -92,12 +94,14 @@ def _check_ports(entity: Entity) -> Iterator[Problem]:
             )
 
 
-def _check_archive_limits(entity: Entity, peers: Peers) -> Iterator[Problem]:
-    """What dcmqrscp does whatever the flows say: it admits a caller to everything, and deletes at its quota."""
+def _check_services(entity: Entity, callers: tuple[Peer, ...]) -> Iterator[Problem]:
+    """dcmqrscp admits a caller to everything, whatever the flow says."""
     assert entity.run is not None  # noqa: S101 - the caller looked
     more = {"storage", "query-retrieve"} & set(entity.provides)
     limited = [
-        peer.ae_title for peer in peers.entity_callers(entity) if not more <= {*peer.services, *_implied(peer.services)}
+        peer.ae_title
+        for peer in callers
+        if peer.role == "entity" and not more <= {*peer.services, *_implied(peer.services)}
     ]
     if limited:
         names = ", ".join(limited[:3]) + (f" and {len(limited) - 3} more" if len(limited) > 3 else "")
@@ -106,17 +110,31 @@ def _check_archive_limits(entity: Entity, peers: Peers) -> Iterator[Problem]:
             f"{', '.join(sorted(more))}"
         )
         yield cannot_do(dcmqrscp.TARGET, what, entity.run.location, subjects=(entity.ae_title,))
+
+
+def _check_deletions(peers: Peers) -> Iterator[Problem]:
+    """dcmqrscp deletes at its quota: said where it is the only place that images of a flow go to."""
     for resolved in peers.flows:
-        if "storage" not in resolved.flow.services or entity not in resolved.destinations:
+        if "storage" not in resolved.flow.services:
             continue
-        for source in resolved.sources_for(entity):
-            if all(other is entity for other in resolved.destinations_for(source)):
+        for entity in _sole_destinations(resolved):
+            source = next(resolved.sources_for(entity), None)
+            if entity.engine == "dcmqrscp" and entity.instances and source is not None:
                 what = (
                     f"deletes the oldest study of {entity.ae_title} beyond its quota, and this flow gives the images "
                     f"of {source.ae_title} no other destination: what is deleted is lost unless it was stored elsewhere"
                 )
                 yield cannot_do(dcmqrscp.TARGET, what, resolved.flow.location, subjects=(entity.ae_title,))
-                break
+
+
+def _sole_destinations(resolved: ResolvedFlow) -> Iterator[Entity]:
+    """Destinations without a second one for the same sources."""
+    by_site: dict[str, list[Entity]] = {}
+    for entity in resolved.destinations:
+        by_site.setdefault(entity.site if resolved.flow.within_site else "", []).append(entity)
+    for entities in by_site.values():
+        if len(entities) == 1:
+            yield entities[0]
 
 
 def _implied(services: tuple[str, ...]) -> tuple[str, ...]:

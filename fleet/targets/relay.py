@@ -84,6 +84,9 @@ def check_entity(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -
     if run is None:
         return
     subjects = (entity.ae_title,)
+    if entity.tls is not None:
+        reason = "to accept TLS it needs a private key, which is not built yet"
+        yield cannot_carry(TARGET, f"tls of {entity.ae_title}", reason, entity.at("tls"), subjects=subjects)
     if not texts:
         reason = "no `relays:` selects it, so it would take every image and send it nowhere; give it routes"
         yield cannot_carry(TARGET, f"{entity.ae_title} without a route", reason, run.location, subjects=subjects)

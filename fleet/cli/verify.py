@@ -8,6 +8,7 @@ import click
 from click.core import ParameterSource
 
 from fleet.cli.door import Door, door
+from fleet.cli.interrupts import watch_signals
 from fleet.cli.running import OUTPUTS, tell_run
 from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import UsageError
@@ -59,7 +60,9 @@ def command(door: Door, targets: Path | None, sources: tuple[str, ...], **option
             listed = story.failed_among(listed)
         story.verify_listed(listed, asking, compare=compare)
 
-    return tell_run(door, "verify", act)
+    with watch_signals() as stop:
+        asking = replace(asking, stop=stop)
+        return tell_run(door, "verify", act)
 
 
 def _check_usage(door: Door, targets: Path | None, sources: tuple[str, ...], options: dict[str, Any]) -> None:

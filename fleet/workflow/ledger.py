@@ -21,8 +21,9 @@ from fleet.report.machine import make_run_summary
 from fleet.report.masking import mask_secrets
 from fleet.report.records import AppliedFleet, RunStart, Snapshot
 from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport, WaiverLine
-from fleet.verify.values import EchoResult, is_alive
+from fleet.verify.values import EchoResult
 from fleet.workflow.context import Context
+from fleet.workflow.echo_lines import make_echo_line
 from fleet.workflow.reading import Reading
 
 _RESULTS_AT_ONCE = 500  # recorded together: a run that is killed loses the last of them, not the night's
@@ -100,9 +101,14 @@ class Ledger:
 
     def echo(self, result: EchoResult) -> None:
         """How one target answered; recorded with its neighbours, after a second at the latest."""
-        self._heard.append(EchoLine(result.to_json(), is_alive(result)))
-        is_late = (self._context.clock() - self._heard_at).total_seconds() >= 1.0
-        if is_late or len(self._heard) >= _RESULTS_AT_ONCE:
+        self._heard.append(make_echo_line(result))
+        if len(self._heard) >= _RESULTS_AT_ONCE:
+            self.keep_echoes()
+        self.keep_late_echoes()
+
+    def keep_late_echoes(self) -> None:
+        """Record what has waited for a second; to be called often, also while nobody answers."""
+        if self._heard and (self._context.clock() - self._heard_at).total_seconds() >= 1.0:
             self.keep_echoes()
 
     def keep_echoes(self) -> None:
@@ -174,8 +180,8 @@ class Ledger:
 
 def _story_order(line: EchoLine) -> tuple[str, ...]:
     """By site and title: results come in the order of the network, and are read in the order of the fleet."""
-    keys = ("site", "ae_title", "from", "virtual_service", "address")
-    return (*(str(line.value(key) or "") for key in keys), f"{line.value('port'):05}")
+    title, site, _, service, address, port, _, asker = line.columns[:8]
+    return site or "", title, asker, service or "", address, f"{port:05}"
 
 
 def _unseen(plan: Plan) -> Iterator[str]:

@@ -212,7 +212,7 @@ class Story:
         before = self._earlier(compare)
         needs_hosts = asking.sources != (CONTROLLER,) or any(entity.verify.probe_from for entity in entities)
         connector = self.connector if needs_hosts and reading.inventory.hosts else None
-        results = ask_entities(reading, self.context, entities, replace(asking, hear=self.ledger.echo), connector)
+        results = ask_entities(reading, self.context, entities, self._recorded(asking), connector)
         self._tell_comparison(before)
         if drift and reading.inventory.hosts:
             self.drift(hosts)
@@ -230,11 +230,20 @@ class Story:
             observer(ItemFinished("echo", result.target.ae_title, result.outcome.value, result.detail))
             self.ledger.echo(result)
 
-        results = tuple(ask_directly(targets, asking, finished))
+        results = tuple(ask_directly(targets, self._recorded(asking), finished))
         if was_interrupted(results):
             raise KeyboardInterrupt
         self._tell_comparison(before)
         return results
+
+    def _recorded(self, asking: Asking) -> Asking:
+        """Every result goes into the book as it comes; the sweep looks up often enough to record what waits."""
+
+        def stop() -> bool:
+            self.ledger.keep_late_echoes()
+            return asking.stop is not None and asking.stop()
+
+        return replace(asking, hear=self.ledger.echo, stop=stop)
 
     def failed_among(self, targets: Sequence[EchoTarget]) -> tuple[EchoTarget, ...]:
         """Those of a list that the last run found not as desired: what `@failed` means without an inventory."""

@@ -2,8 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from fleet.errors import Problem
+from fleet.errors import FleetError, Location, Problem, Severity, TemplateError
 from fleet.render.artifacts import FolderNeed, Needs, RenderedFile, RenderedHost, RenderedService
+from fleet.targets.refusal import CODE
+
+TEMPLATE_CODE = "template-failed"
 
 
 @dataclass(slots=True)
@@ -33,6 +36,12 @@ class Collection:
     def add_folder(self, path: str, owner: str, mode: int = 0o750) -> None:
         """Need a folder; who says so first decides whose it is."""
         self.folders.setdefault(path, FolderNeed(path, owner, mode))
+
+    def add_failure(self, error: FleetError, at: Location) -> None:
+        """Why the host cannot be rendered whole, told where somebody can mend it."""
+        code = TEMPLATE_CODE if isinstance(error, TemplateError) else CODE
+        message = f"host {self.host} is not rendered: {error}"
+        self.problems.append(Problem(code, Severity.ERROR, message, at, (), (self.host,)))
 
     def freeze(self) -> RenderedHost:
         """Everything, sorted."""

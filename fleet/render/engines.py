@@ -9,8 +9,9 @@ from fleet.inventory.model import Entity, Host, Instance, Run
 from fleet.inventory.settings import parse_duration
 from fleet.render.artifacts import RenderedFile, RenderedService
 from fleet.render.collect import Collection
+from fleet.render.formats import FORMATS
 from fleet.render.relay_document import make_document, trusted_files
-from fleet.render.session import Session
+from fleet.render.session import Session, check_content
 from fleet.render.views import make_entity_view, make_instance_view
 from fleet.targets import dcmqrscp, relay, shell, storescp, systemd, wlmscpfs
 
@@ -162,7 +163,8 @@ def _render_relay(process: _Process) -> None:
     spool = process.run.settings.get("spool") or f"/var/spool/fleet/relay-{process.stem}"
     document = make_document(process.session, process.entity, process.instance, spool)
     for name, content in trusted_files(process.session.inventory, document):
-        process.collection.add_file(RenderedFile(process.host.name, name, content, restarts=(process.unit,)))
+        text = check_content(content, FORMATS["json"], process.host.name, name)  # ASCII lines, as PEM is
+        process.collection.add_file(RenderedFile(process.host.name, name, text, restarts=(process.unit,)))
     process.file(
         path,
         "relay.json.j2",

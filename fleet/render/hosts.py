@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from collections.abc import Collection as Some
 from pathlib import Path
 
-from fleet.errors import FleetError, Problem, Severity, TemplateError, UnfitValue
+from fleet.errors import Problem, TemplateError, UnfitValue
 from fleet.inventory.model import Host, Inventory
 from fleet.inventory.peers import Peers
 from fleet.render.artifacts import RenderedHost
@@ -18,9 +18,6 @@ from fleet.render.engine import Templates
 from fleet.render.engines import render_engines
 from fleet.render.session import PLAIN_TYPES, Session
 from fleet.render.team import render_team_files
-from fleet.targets import refusal
-
-TEMPLATE_CODE = "template-failed"
 
 HostResult = tuple[RenderedHost | None, tuple[Problem, ...]]
 Rendered = tuple[dict[str, RenderedHost], tuple[Problem, ...]]
@@ -65,13 +62,7 @@ def render_host(session: Session, host: Host) -> HostResult:
         try:
             part(session, host, collection)
         except (UnfitValue, TemplateError) as error:
-            collection.problems.append(_problem_of(error, host))
+            collection.add_failure(error, host.location)
     if collection.problems:
         return None, tuple(collection.problems)
     return collection.freeze(), ()
-
-
-def _problem_of(error: FleetError, host: Host) -> Problem:
-    code = TEMPLATE_CODE if isinstance(error, TemplateError) else refusal.CODE
-    message = f"host {host.name} is not rendered: {error}"
-    return Problem(code, Severity.ERROR, message, host.location, (), (host.name,))

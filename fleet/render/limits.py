@@ -24,7 +24,8 @@ from fleet.inventory.model import Inventory
 from fleet.inventory.peers import Peers
 from fleet.render import wire
 from fleet.render.artifacts import RenderedHost
-from fleet.render.hosts import TEMPLATE_CODE, Rendered, begin_hosts
+from fleet.render.collect import TEMPLATE_CODE
+from fleet.render.hosts import Rendered, begin_hosts
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _MAX_LINE_BYTES: Final = 256 * 1024 * 1024

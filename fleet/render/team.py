@@ -1,6 +1,6 @@
 """A team's own files: its templates, our variables, its command to check and its command afterwards."""
 
-from fleet.errors import EmptySelection
+from fleet.errors import EmptySelection, TemplateError, UnfitValue
 from fleet.inventory.model import Host, TeamFile
 from fleet.render.artifacts import FileCheck, RenderedFile
 from fleet.render.collect import Collection
@@ -17,7 +17,10 @@ def render_team_files(session: Session, host: Host, collection: Collection) -> N
         except EmptySelection:
             continue  # a rule's business
         if wanted:
-            _render(session, host, collection, file)
+            try:
+                _render(session, host, collection, file)
+            except (UnfitValue, TemplateError) as error:
+                collection.add_failure(error, file.at("template"))
 
 
 def _render(session: Session, host: Host, collection: Collection, file: TeamFile) -> None:

@@ -84,6 +84,7 @@ def test_an_undefined_name_in_a_team_s_template_names_all(tmp_path: Path) -> Non
     (found,) = problems(tmp_path, "one\n{{ hots.name }}\n")
     assert "mine.j2:2: 'hots' is undefined (host nagios-1)" in found
     assert "error[template-failed]" in found
+    assert found.startswith(f"{tmp_path}/fleet.yml:17:")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,215 @@
+"""Every host that was meant has one outcome, and what must not be written is not."""
+
+import pytest
+
+from fleet.errors import HostError
+from fleet.events import Notice
+from fleet.plan.batches import FailureBudget
+from fleet.push.outcome import HostOutcome, Outcome
+from fleet.workflow import changing, story
+from fleet.workflow.changing import Batching
+from fleet.workflow.story import Permissions
+from tests.push.fake_host import FakeHost
+from tests.workflow.scenes import HEAD, NOTE, Scene, at_once, details, host_rows, in_ones, outcomes
+
+
+def batches(scene: Scene) -> list[str]:
+    return [event.text.partition(": ")[2] for event in scene.events if isinstance(event, Notice)]
+
+
+def written(scene: Scene) -> list[str]:
+    return sorted(name for name, host in scene.machines.items() if "/etc/note" in host.files)
+
+
+def test_apply_brings_every_host_to_the_inventory_and_the_second_plan_is_empty(three: Scene) -> None:
+    report = three.run(lambda story: story.apply(at_once()))
+    assert outcomes(report) == dict.fromkeys(three.machines, "converged")
+    assert report.exit_status == 0
+    again = three.run(lambda story: story.plan(), "plan")
+    assert (again.exit_status, outcomes(again)) == (0, dict.fromkeys(three.machines, "unchanged"))
+    assert again.diffs == ()
+
+
+def test_a_plan_says_pending_and_touches_nothing(three: Scene) -> None:
+    report = three.run(lambda story: story.plan(), "plan")
+    assert (report.exit_status, outcomes(report)) == (3, dict.fromkeys(three.machines, "pending"))
+    assert written(three) == []
+    assert {verb for host in three.machines.values() for verb in host.log} == {"observe"}
+
+
+def test_a_host_that_lacks_a_program_means_nothing_is_written_anywhere(three: Scene) -> None:
+    lacking = three.machines["north-2"]
+    three.write(HEAD + host_rows(tuple(three.machines)) + NOTE + RECEIVER)
+    lacking.missing_programs.add("/usr/bin/storescp")
+    report = three.run(lambda story: story.apply(at_once()))
+    assert outcomes(report) == {"north-1": "not_reached", "north-2": "refused", "north-3": "not_reached"}
+    assert written(three) == []
+    assert report.exit_status == 2
+    assert "north-2 failed before its turn" in details(report)["north-1"]
+
+
+def test_an_unreachable_host_counts_before_the_first_write(three: Scene) -> None:
+    del three.machines["north-3"]
+    report = three.run(lambda story: story.apply(at_once()))
+    assert outcomes(report) == {"north-1": "not_reached", "north-2": "not_reached", "north-3": "unreachable"}
+    assert written(three) == []
+
+
+def test_a_budget_that_allows_it_goes_on_without_the_unreachable_host(three: Scene) -> None:
+    del three.machines["north-3"]
+    report = three.run(lambda story: story.apply(at_once(max_fail=1)))
+    assert outcomes(report) == {"north-1": "converged", "north-2": "converged", "north-3": "unreachable"}
+    assert report.exit_status == 2
+
+
+def test_a_spent_budget_leaves_the_rest_not_reached_and_says_why(three: Scene) -> None:
+    three.machines["north-2"].failures["switch"] = HostError("disk full", phase="switch")
+    report = three.run(lambda story: story.apply(in_ones()))
+    assert outcomes(report) == {"north-1": "converged", "north-2": "failed", "north-3": "not_reached"}
+    assert details(report)["north-3"] == (
+        "not begun: north-2 failed before its turn, and the budget of failures was spent"
+    )
+    assert written(three) == ["north-1"]
+
+
+def test_a_share_of_failures_is_a_share_of_all_hosts_of_the_run(three: Scene) -> None:
+    three.machines["north-1"].failures["switch"] = HostError("disk full", phase="switch")
+    half = Batching(1, FailureBudget(max_fail_percentage=50.0), 0.0)
+    assert outcomes(three.run(lambda story: story.apply(half)))["north-3"] == "converged"
+    three.note("other")
+    none = Batching(1, FailureBudget(max_fail_percentage=0.0), 0.0)
+    assert outcomes(three.run(lambda story: story.apply(none)))["north-3"] == "not_reached"
+
+
+RECEIVER = """\
+entities:
+  - ae_title: RECEIVER
+    kind: archive
+    provides: [verification, storage]
+    instances: [{host: north-2, port: 11112}]
+    run: {engine: storescp, storage_area: /var/lib/dcmtk/RECEIVER}
+"""
+PAIR = """\
+entities:
+  - ae_title: PACS
+    kind: archive
+    provides: [verification, storage]
+    instances: [{host: north-1, port: 11112}, {host: north-2, port: 11112}]
+virtual_services:
+  - name: pacs
+    entity: PACS
+    addresses: [127.0.30.100/8]
+    port: 104
+    via: external
+"""
+
+
+def test_partners_are_never_changed_together(three: Scene) -> None:
+    pair = ", redundancy_group: pair"
+    three.write(HEAD + host_rows(tuple(three.machines), north_1=pair, north_3=pair) + NOTE)
+    three.run(lambda story: story.apply(at_once()))
+    assert batches(three) == ["north-1, north-2", "north-3"]
+
+
+def test_members_of_a_virtual_service_are_partners() -> None:
+    pair = frozenset({"north-1", "north-2"})
+    assert changing._failed_partner("north-2", ["north-1"], [pair])
+    assert not changing._failed_partner("north-3", ["north-1"], [pair])
+
+
+def test_a_host_whose_partner_failed_is_not_begun_whatever_the_budget(three: Scene) -> None:  # T36
+    pair = ", redundancy_group: pair"
+    three.write(HEAD + host_rows(tuple(three.machines), north_1=pair, north_3=pair) + NOTE)
+    three.machines["north-1"].failures["switch"] = HostError("disk full", phase="switch")
+    report = three.run(lambda story: story.apply(at_once(max_fail=3)))
+    assert outcomes(report) == {"north-1": "failed", "north-2": "converged", "north-3": "not_reached"}
+    assert "its partner north-1 failed, and this one may be the last that serves" in details(report)["north-3"]
+
+
+def test_a_host_whose_partner_is_unreachable_is_not_begun(three: Scene) -> None:
+    pair = ", redundancy_group: pair"
+    three.write(HEAD + host_rows(tuple(three.machines), north_1=pair, north_3=pair) + NOTE)
+    del three.machines["north-1"]
+    report = three.run(lambda story: story.apply(at_once(max_fail=3)))
+    assert outcomes(report) == {"north-1": "unreachable", "north-2": "converged", "north-3": "not_reached"}
+
+
+def test_of_a_pair_the_backup_is_changed_first(three: Scene) -> None:  # T36
+    vrrp = "    vrrp: {interface: eth0, virtual_router_id: 7, priority: {north-1: 200, north-2: 100}}\n"
+    text = HEAD + host_rows(tuple(three.machines)) + PAIR.replace("via: external", "via: keepalived") + vrrp
+    three.write(text)
+    reading = three.reading()
+    order = changing.backups_first(reading, reading.inventory.hosts.values())
+    assert [host.name for host in order] == ["north-3", "north-2", "north-1"]
+    assert changing.partners(reading) == [frozenset({"north-1", "north-2"})]
+
+
+def test_a_host_whose_entity_does_not_answer_afterwards_has_failed(
+    three: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(story, "prove_hosts", lambda *_: {"north-1": "after the change PACS ends as refused"})
+    report = three.run(lambda story: story.apply(in_ones()))
+    assert outcomes(report) == {"north-1": "failed", "north-2": "not_reached", "north-3": "not_reached"}
+    assert details(report)["north-1"] == "after the change PACS ends as refused"
+    assert next(line for line in report.all_hosts if line.host == "north-1").phase == "echo"
+
+
+def test_an_interrupted_apply_has_an_outcome_for_what_was_done(three: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = changing.apply_batch
+
+    def interrupt(pairs, *rest):  # type: ignore[no-untyped-def]
+        if pairs[0][0].name == "north-2":
+            raise KeyboardInterrupt
+        return real(pairs, *rest)
+
+    monkeypatch.setattr(changing, "apply_batch", interrupt)
+    report = three.run(lambda story: story.apply(in_ones()))
+    assert outcomes(report) == {"north-1": "converged", "north-2": "failed", "north-3": "pending"}
+    assert "interrupted while it was being changed" in details(report)["north-2"]
+    assert report.exit_status == 1
+    with three.history() as history:
+        stored = {line.host: line.outcome for line in history.host_outcomes("last")}
+    assert stored == outcomes(report)
+
+
+def test_another_plays_plan_is_another_plan(three: Scene) -> None:
+    def two_plays(story: story.Story) -> None:
+        story.plan("north-1")
+        story.apply(at_once(), "north-2")
+
+    three.run(two_plays)
+    assert written(three) == ["north-2"]
+
+
+def test_an_unknown_file_at_our_path_is_taken_only_when_somebody_says_so(three: Scene) -> None:  # T43
+    from tests.push.fake_host import FakeFile
+
+    three.machines["north-1"].files["/etc/note"] = FakeFile(b"a colleague's\n")
+    refused = three.run(lambda story: story.apply(at_once()))
+    assert outcomes(refused)["north-1"] == "refused"
+    assert "--adopt" in details(refused)["north-1"]
+    taken = three.run(lambda story: story.apply(at_once(), None, Permissions(adopt=True)))
+    assert set(outcomes(taken).values()) == {"converged"}
+
+
+def test_outcomes_are_a_closed_set_and_failures_are_those_that_count() -> None:
+    counted = {outcome for outcome in Outcome if HostOutcome("north-1", outcome).outcome.is_failure}
+    assert counted == {Outcome.REFUSED, Outcome.STALE, Outcome.FAILED, Outcome.UNREACHABLE}
+
+
+def test_a_host_that_only_one_play_means_is_alone_in_it(three: Scene) -> None:
+    report = three.run(lambda story: story.apply(at_once(), "north-1, north-3"), limit="north-2, north-3")
+    assert outcomes(report) == {"north-3": "converged"}
+
+
+def test_nobody_is_contacted_for_a_limit_that_shares_no_host_with_the_play(three: Scene) -> None:
+    report = three.run(lambda story: story.apply(at_once(), "north-1"), limit="north-2")
+    assert report.exit_status == 2
+    assert "have no host in common; nothing was done" in report.findings[0].message
+    assert three.contacted == []
+
+
+def test_a_fresh_host_needs_nothing_but_its_name(scene: Scene) -> None:
+    scene.write(HEAD + host_rows(("solo",)))
+    scene.machines["solo"] = FakeHost()
+    assert scene.run(lambda story: story.apply(at_once())).exit_status == 0

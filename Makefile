@@ -33,7 +33,7 @@ wheel: $(STAMP)
 	$(BIN)/python -m build --no-isolation --wheel --outdir dist .
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.run --write
 
 # Full counts of what CI runs a sample of.
 soak: $(STAMP) packages

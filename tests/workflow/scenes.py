@@ -36,10 +36,10 @@ probers:
 
 def host_rows(names: Sequence[str], **more: str) -> str:
     """Hosts of ours; `more` says what else stands in a host's row."""
-    rows = "".join(
-        f'  {name}: {{address: 127.0.30.{number}, host_keys: ["ssh-ed25519 AAAA"]{more.get(name.replace("-", "_"), "")}}}\n'
-        for number, name in enumerate(names, start=1)
-    )
+    rows = ""
+    for number, name in enumerate(names, start=1):
+        rest = more.get(name.replace("-", "_"), "")
+        rows += f'  {name}: {{address: 127.0.30.{number}, host_keys: ["ssh-ed25519 AAAA"]{rest}}}\n'
     return f"hosts:\n{rows}"
 
 

@@ -121,6 +121,11 @@ class Association:
                 self._step(Event.INVALID_PDU, error)
         return indications.pop(0) if indications else None
 
+    @property
+    def is_drained(self) -> bool:
+        """Whether `next_event` has nothing to tell until more bytes come."""
+        return not self._indications and not self._reader.pending_bytes
+
     def transport_closed(self) -> None:
         """The peer closed the transport, or it broke."""
         if self.state is not State.IDLE:

@@ -201,6 +201,8 @@ class EchoDialogue:
             if indication is None:
                 break
             self._on(indication, now)
+            if association.is_drained:
+                break
         return self._take_out()
 
     def _take_out(self) -> bytes:

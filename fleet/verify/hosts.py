@@ -47,7 +47,10 @@ class HostQueue:
 
     def add(self, entry: Entry) -> Host:
         """Let *entry* wait behind those who wait at its address."""
-        host = self._hosts.setdefault(str(entry.address[0]), Host())
+        address = str(entry.address[0])
+        host = self._hosts.get(address)
+        if host is None:
+            host = self._hosts[address] = Host()
         host.waiting.insert(0, entry)
         self._enqueue(host)
         return host

@@ -171,7 +171,15 @@ class Loop:
     def _flush(self) -> None:
         """Send what the round produced, then close what it ended."""
         for link, out in self._outbox:
-            self._send(link, out)
+            if link.out:
+                self._send(link, out)
+                continue
+            try:
+                sent = link.sock.send(out)
+            except OSError:
+                sent = 0  # _send finds out why
+            if sent != len(out):
+                self._send(link, out[sent:])
         self._outbox.clear()
         for sock in self._closed:
             sock.close()

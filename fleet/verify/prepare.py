@@ -27,6 +27,7 @@ IMPLEMENTATION_VERSION = "DICOM_FLEET_1"
 MAX_PDU_BYTES = 16_384
 ECHO_CONTEXT_ID = 1
 VERIFICATION_CONTEXT = PresentationContextRQ(ECHO_CONTEXT_ID, VERIFICATION_UID, (IMPLICIT_VR_LITTLE_ENDIAN_UID,))
+_USUAL_CONTEXTS = (VERIFICATION_CONTEXT,)
 MAX_REQUEST_BYTES = 16_384  # some peers crash on larger association requests
 _REMEMBERED = 4096
 _BLANK_TITLES = b" " * 32
@@ -39,7 +40,7 @@ class Question:
 
     called: str
     calling: str
-    contexts: tuple[PresentationContextRQ, ...] = (VERIFICATION_CONTEXT,)
+    contexts: tuple[PresentationContextRQ, ...] = _USUAL_CONTEXTS
     echoes: int = 1
     abort_at_end: bool = False
     max_pdu_bytes: int = MAX_PDU_BYTES
@@ -61,6 +62,7 @@ class Preparer:
 
     def __init__(self, decode: Callable[[bytes], Pdu] = decode_pdu) -> None:
         self._tails: dict[tuple[object, ...], bytes] = {}
+        self._usual_tail = b""
         self._callings: dict[str, bytes] = {}
         self._echoes: dict[int, bytes] = {}
         self._answers: dict[bytes, Pdu] = {}
@@ -68,10 +70,14 @@ class Preparer:
         self._decode = decode
 
     def associate_bytes(self, question: Question) -> bytes:
-        key = (question.contexts, question.max_pdu_bytes, question.user_items)
-        tail = self._tails.get(key)
-        if tail is None:
-            tail = self._tails[key] = bytes(32) + make_associate_rq(question).encode_items()
+        if question.contexts is _USUAL_CONTEXTS and question.max_pdu_bytes == MAX_PDU_BYTES and not question.user_items:
+            tail = self._usual_tail  # no key has to be hashed for what nearly everybody is asked
+            if not tail:
+                tail = self._usual_tail = self._make_tail(question)
+        else:
+            key = (question.contexts, question.max_pdu_bytes, question.user_items)
+            known = self._tails.get(key)
+            tail = known if known is not None else self._tails.setdefault(key, self._make_tail(question))
         return b"".join(
             (
                 struct.pack(">BxIH2x", 1, 36 + len(tail), 1),
@@ -80,6 +86,10 @@ class Preparer:
                 tail,
             )
         )
+
+    def _make_tail(self, question: Question) -> bytes:
+        """All behind the titles: 32 reserved bytes and the items (PS3.8 9.3.2)."""
+        return bytes(32) + make_associate_rq(question).encode_items()
 
     def _calling_field(self, calling: str) -> bytes:
         field = self._callings.get(calling)

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from fleet.audit.tables import Finding
 from fleet.documents import Documents, read_beside
-from fleet.errors import FleetError, Problem
+from fleet.errors import FleetError, InvalidInventory, Problem
 from fleet.inventory.model import Inventory
 from fleet.plan.diff import fold_diffs
 from fleet.plan.steps import HostPlan, Plan, RemoveFile, WriteFile
@@ -26,7 +26,7 @@ from fleet.workflow.context import Context
 from fleet.workflow.echo_lines import make_echo_line
 from fleet.workflow.reading import Reading
 
-_RESULTS_AT_ONCE = 500  # recorded together: a run that is killed loses the last of them, not the night's
+_RESULTS_AT_ONCE = 2000  # recorded together: a run that is killed loses the last of them, not the night's
 
 
 class Ledger:
@@ -160,6 +160,8 @@ class Ledger:
         self.keep_echoes()
         if isinstance(error, KeyboardInterrupt):
             self._put(failure="interrupted; what was done until then is recorded, and `fleet history last` shows it")
+        elif isinstance(error, InvalidInventory) and self._report.has_wrong:
+            pass  # its problems are told already, each where it stands
         elif isinstance(error, FleetError) and error.found_wrong:
             self._put(findings=(*self._report.findings, FindingLine("", "", "refused", str(error))))
         elif error is not None:

@@ -76,7 +76,7 @@ def _print_sudoers(door: Door, reading: Reading, name: str) -> int:
     host = reading.inventory.hosts.get(name)
     if host is None:
         raise EmptySelection(
-            f"{name!r} is no host of this inventory; there are: {', '.join(sorted(reading.inventory.hosts))}"
+            f"{name!r} is no host of this inventory; there are: {', '.join(sorted(reading.inventory.hosts)) or 'none'}"
         )
     door.tell(format_sudoers(host))
     return 0

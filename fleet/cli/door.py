@@ -116,7 +116,7 @@ def door(*, outputs: tuple[str, ...] = ("text", "json")) -> Callable[[Callable[.
             try:
                 return verb(made, **options)
             except FleetError as error:
-                if made.output == "json":
+                if made.output == "json" and not isinstance(error, UsageError):
                     made.tell(_failure(error))
                 raise
 
@@ -145,7 +145,7 @@ def _failure(error: FleetError) -> str:
     report = RunReport(verb, _run_id(), now, now, problems=problems)
     if not problems:
         is_wrong = error.found_wrong
-        finding = (FindingLine("", "", "refused", str(error)),) if is_wrong else ()
+        finding = (FindingLine("", verb, "refused", str(error)),) if is_wrong else ()
         report = replace(report, findings=finding, failure="" if is_wrong else str(error))
     return format_run_json(report)
 

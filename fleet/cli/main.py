@@ -3,6 +3,7 @@
 Verbs load lazily, so that `fleet --help` imports neither paramiko nor pynetdicom nor jinja2.
 """
 
+import difflib
 import gc
 import importlib
 import os
@@ -47,7 +48,9 @@ class LazyVerbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         """The command of a verb."""
         if cmd_name not in VERBS:
-            return None
+            close = difflib.get_close_matches(cmd_name, VERBS, n=1)
+            hint = f"Did you mean '{close[0]}'?" if close else "'fleet --help' lists the verbs."
+            raise click.UsageError(f"No such verb '{cmd_name}'. {hint}")
         module = importlib.import_module(f"fleet.cli.{VERBS[cmd_name][0]}")
         command: click.Command = module.command
         return command

@@ -1,5 +1,6 @@
 """`fleet run PLAYBOOK`: a playbook."""
 
+import difflib
 from pathlib import Path
 
 import click
@@ -7,6 +8,7 @@ import click
 from fleet.cli.door import Door, door
 from fleet.cli.running import OUTPUTS, tell_run
 from fleet.documents import package_folder
+from fleet.errors import UnreadableFile
 from fleet.playbook import perform, read_playbook
 from fleet.workflow.story import Permissions
 
@@ -19,10 +21,21 @@ from fleet.workflow.story import Permissions
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")
 def command(door: Door, playbook: Path, adopt: bool, allow_removal: int, forget_host: tuple[str, ...]) -> int:
     """Run PLAYBOOK: a path, or the name of one that ships with fleet (apply, nightly-verify, audit)."""
-    path = playbook
-    shipped = package_folder("playbooks") / f"{playbook.name}.yml"
-    if not path.exists() and playbook.suffix == "" and playbook.parent == Path() and shipped.is_file():
-        path = shipped
+    path = _find(playbook)
     plays = read_playbook(path)
     permissions = Permissions(adopt, allow_removal, forget_host)
     return tell_run(door, f"run {path.name}", lambda story: perform(plays, story, permissions), playbook=path.name)
+
+
+def _find(playbook: Path) -> Path:
+    """The file itself, or the playbook of that name that ships with fleet. Raises `UnreadableFile`."""
+    if playbook.exists():
+        return playbook
+    shipped = {path.stem: path for path in sorted(package_folder("playbooks").glob("*.yml"))}
+    if str(playbook) in shipped:
+        return shipped[str(playbook)]
+    close = difflib.get_close_matches(playbook.stem, shipped, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise UnreadableFile(
+        f"{playbook}: no such playbook; {hint}those that ship with fleet are {', '.join(shipped)}; nothing was done"
+    )

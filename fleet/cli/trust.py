@@ -24,7 +24,9 @@ def command(door: Door, host: str, timeout: float) -> int:
     inventory = read_all(door.context()).inventory
     known = inventory.hosts.get(host)
     if known is None:
-        raise EmptySelection(f"{host!r} is no host of this inventory; there are: {', '.join(sorted(inventory.hosts))}")
+        raise EmptySelection(
+            f"{host!r} is no host of this inventory; there are: {', '.join(sorted(inventory.hosts)) or 'none'}"
+        )
     keys = fetch_host_keys(replace(known, host_keys=()), deadline_s=timeout)
     pinned = {" ".join(line.split()[:2]) for line in known.host_keys}
     for key in keys:

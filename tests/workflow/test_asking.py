@@ -23,7 +23,7 @@ from fleet.workflow.asking import Asking, prove_hosts
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.story import Story
 from tests.push.fake_host import FakeHost
-from tests.verify.peers import Counter, Peer, answer_well, replies, serving
+from tests.verify.peers import Counter, Peer, answer_well, read_pdu, replies, serving
 from tests.workflow.scenes import HEAD, Scene, host_rows
 
 
@@ -193,6 +193,12 @@ def test_from_hosts_without_a_flow_that_starts_there_is_no_empty_sweep(scene: Sc
     assert "no flow starts at GOOD on a host of ours" in report.findings[0].message
 
 
+def hang(sock: socket.socket) -> None:
+    """Take the question and answer nothing."""
+    read_pdu(sock)
+    read_pdu(sock)
+
+
 def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
     """Ctrl-C, once something is true."""
 
@@ -208,7 +214,7 @@ def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
 
 
 def test_an_interrupted_sweep_tells_and_records_what_it_had(scene: Scene) -> None:
-    with serving(answer_well, "127.0.32.1") as good, serving(lambda sock: sock.recv(1) and time.sleep(1.5)) as hung:
+    with serving(answer_well, "127.0.32.1") as good, serving(hang) as hung:
         scene.write(HEAD + "entities:\n" + box("GOOD", good) + box("HUNG", hung))
         interrupt_when(lambda: good.connections > 0 and hung.connections > 0 and _is_done(scene))
         report = sweep(scene)

@@ -5,6 +5,7 @@ import pytest
 from fleet.errors import HostError
 from fleet.events import Notice
 from fleet.plan.batches import FailureBudget
+from fleet.push.apply import apply_batch
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.workflow import changing, story
 from fleet.workflow.changing import Batching
@@ -155,7 +156,7 @@ def test_a_host_whose_entity_does_not_answer_afterwards_has_failed(
 
 
 def test_an_interrupted_apply_has_an_outcome_for_what_was_done(three: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = changing.apply_batch
+    real = apply_batch
 
     def interrupt(pairs, *rest):  # type: ignore[no-untyped-def]
         if pairs[0][0].name == "north-2":

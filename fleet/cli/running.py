@@ -36,13 +36,13 @@ def tell_run(door: Door, verb: str, act: Callable[[Story], None], *, playbook: s
         report = RunReport(verb, context.run_id, now, now, playbook=playbook, failure=str(error))
         return _tell(door, report, error)
     with history:
-        report, ended_by = _run(context, history, verb, act, playbook)
-    return _tell(door, report, ended_by)
+        report, ended_by, page = _run(context, history, verb, act, playbook)
+    return _tell(door, report, ended_by, page)
 
 
 def _run(
     context: Context, history: History, verb: str, act: Callable[[Story], None], playbook: str
-) -> tuple[RunReport, BaseException | None]:
+) -> tuple[RunReport, BaseException | None, str]:
     ledger = Ledger(context, history, verb, playbook=playbook, argv=_typed())
     error: BaseException | None = None
     with ledger, Story(context, ledger, history, open_connector) as story:
@@ -54,7 +54,8 @@ def _run(
                 ledger.problems(raised.problems)
         finally:
             close_progress(context)
-        return ledger.finish(error), error
+        report = ledger.finish(error)
+        return report, error, story.tell_page()
 
 
 def close_progress(context: Context) -> None:
@@ -70,9 +71,11 @@ def _typed() -> tuple[str, ...]:
     return tuple(words) if isinstance(words, list | tuple) else tuple(sys.argv[1:])
 
 
-def _tell(door: Door, report: RunReport, error: BaseException | None) -> int:
+def _tell(door: Door, report: RunReport, error: BaseException | None, page: str = "") -> int:
     for piece in tell_report(door, report, sweep=report.verb == "verify"):
         sys.stdout.write(piece)
+    if page and door.output == "text" and not (door.quiet and report.exit_status == 0):
+        sys.stdout.write("\n" + page)
     if isinstance(error, FleetError):
         print(f"fleet: {error}{_nothing_contacted(error)}", file=sys.stderr)
     elif error is not None:

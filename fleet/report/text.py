@@ -103,7 +103,7 @@ def format_hosts(lines: Sequence[HostLine], palette: Palette = PLAIN, *, all_hos
     rows = []
     for line in shown:
         word = palette.paint(_VERDICT_STYLES[line.verdict], safe_text(line.outcome).ljust(width))
-        phase = f"{safe_text(line.phase)}: " if line.phase else ""
+        phase = f"{safe_text(line.phase)}: " if line.phase and line.detail else safe_text(line.phase)
         rows.append(f"{word}  {safe_text(line.host).ljust(host_width)}  {phase}{safe_text(line.detail)}".rstrip())
     return _text((*rows, f"{_count(len(lines), 'host')}: {format_counts(count_outcomes(h.outcome for h in lines))}"))
 
@@ -114,11 +114,16 @@ def format_findings(findings: Sequence[FindingLine], palette: Palette = PLAIN) -
         return ""
     ordered = sorted(findings, key=lambda finding: (finding.host, finding.path, finding.code, finding.message))
     lines = [
-        f"{safe_text(':'.join(part for part in (finding.host, finding.path) if part))}: "
-        f"{palette.paint('bad', safe_text(f'[{finding.code}]'))} {safe_text(finding.message)}"
+        f"{_where(finding)}{palette.paint('bad', safe_text(f'[{finding.code}]'))} {safe_text(finding.message)}"
         for finding in ordered
     ]
     return _text((*lines, _count(len(findings), "finding")))
+
+
+def _where(finding: FindingLine) -> str:
+    """Host and place; nothing where the run itself was refused."""
+    place = ":".join(part for part in (finding.host, finding.path) if part)
+    return f"{safe_text(place)}: " if place else ""
 
 
 # Sweeps --------------------------------------------------------------------------------------------------

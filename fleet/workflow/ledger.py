@@ -163,7 +163,7 @@ class Ledger:
         elif isinstance(error, InvalidInventory) and self._report.has_wrong:
             pass  # its problems are told already, each where it stands
         elif isinstance(error, FleetError) and error.found_wrong:
-            self._put(findings=(*self._report.findings, FindingLine("", "", "refused", str(error))))
+            self._put(findings=(*self._report.findings, FindingLine("", self._report.verb, "refused", str(error))))
         elif error is not None:
             self._put(failure=str(error) or type(error).__name__)
         self._finished = True

@@ -59,6 +59,7 @@ class Story:
         self._connector: Connector | None = None
         self._reading: Reading | None = None
         self._planned: tuple[str | None, Planned] | None = None
+        self._wants_page = False
         self._limit: str | None = None
 
     def __enter__(self) -> Self:
@@ -298,6 +299,11 @@ class Story:
             self.ledger.findings(audit_strangers(reading, self.entities(hosts)))
 
     def page(self) -> None:
-        """The page for people: what history knows of this fleet, into the report's notices."""
-        if self._history is not None:
-            self.ledger.note(format_page(page_of(self._history, self.reading, self.context)))
+        """Ask for the page for people; it is made when the run is over, so that it tells this run too."""
+        self._wants_page = True
+
+    def tell_page(self) -> str:
+        """The page that a step asked for, or nothing; after the ledger is finished."""
+        if not self._wants_page or self._history is None or self._reading is None:
+            return ""
+        return format_page(page_of(self._history, self._reading, self.context))

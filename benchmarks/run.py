@@ -8,11 +8,12 @@ With --write the README's table is replaced by this run's: no figure there is ty
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from benchmarks.figures import Figure
 from benchmarks.generated import write_fleet
 from benchmarks.measure import compare, fleet_command, python_command, run_once
+from benchmarks.sweep import BENCHMARKS as SWEEPS
 
 README = Path(__file__).parents[1] / "README.md"
 BEGIN, END = "<!-- figures: begin -->", "<!-- figures: end -->"
@@ -21,28 +22,6 @@ YAML_LOAD = (
     "for path in sorted(pathlib.Path({folder!r}).rglob('*.yml')):\n"
     "    yaml.load(path.read_bytes(), Loader=yaml.CSafeLoader)\n"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Figure:
-    """One measured figure beside what it may be at most (`at_least`: must be at least)."""
-
-    what: str
-    measured: float
-    bound: float
-    unit: str
-
-    at_least: bool = False
-
-    @property
-    def is_met(self) -> bool:
-        """Whether the figure keeps its bound."""
-        return self.measured >= self.bound if self.at_least else self.measured <= self.bound
-
-    def __str__(self) -> str:
-        verdict = "ok" if self.is_met else "MISSED"
-        side = "at least" if self.at_least else "at most"
-        return f"| {self.what} | {self.measured:.2f} {self.unit} | {side} {self.bound:g} {self.unit} | {verdict} |"
 
 
 def measure_start(_folder: Path) -> Iterator[Figure]:
@@ -74,7 +53,12 @@ def measure_render(folder: Path) -> Iterator[Figure]:
     yield Figure("memory of that rendering", cost.peak_bytes / 1e6, 400, "MB")
 
 
-BENCHMARKS: tuple[Callable[[Path], Iterator[Figure]], ...] = (measure_start, measure_validate, measure_render)
+BENCHMARKS: tuple[Callable[[Path], Iterator[Figure]], ...] = (
+    measure_start,
+    measure_validate,
+    measure_render,
+    *SWEEPS.values(),
+)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -98,6 +98,8 @@ def _seconds(option: str, text: str) -> float:
         seconds = parse_duration(text if text[-1:].isalpha() else f"{text}s")
     except ValueError:
         raise UsageError(f"{option} {text!r} is no time; write 10s, 2m or 500ms") from None
+    if text.startswith("-"):
+        raise UsageError(f"{option} {text!r} is no time; write 10s, 2m or 500ms")
     if option == "--timeout" and seconds <= 0:
         raise UsageError(f"{option} {text!r} leaves no time to answer in; write 10s, 2m or 500ms")
     return seconds

@@ -5,7 +5,7 @@ dialogue back, and learns whether there is more to ask, when, or what the result
 """
 
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from statistics import median
 
 from fleet.verify.classify import is_busy
@@ -149,6 +149,11 @@ class Course:
         if complaint is not None:
             self._complaints.append(complaint)
 
+    def try_elsewhere(self, words: str) -> None:
+        """The connection was not opened, and the name has another address: nobody has been asked yet."""
+        self.attempts -= 1
+        self.resolved = words
+
     def give_up(self, now: float) -> EchoResult | None:
         """Return the result when the time to ask again ran out while the course had to wait."""
         if self._first is None or now < self.deadline:
@@ -159,10 +164,17 @@ class Course:
 
     def fail(self, outcome: Outcome, detail: str, now: float) -> EchoResult:
         """Return a result that no dialogue led to."""
+        warnings = (f"asked although policy spares it: {self.target.overridden}",) if self.target.overridden else ()
         elapsed_s = self.resolve_s + (now - self.started_at if self.started_at is not None else 0.0)
         phases = Phases(resolve_s=self.resolve_s)
         return EchoResult(
-            self.target, outcome, detail=detail, attempts=max(1, self.attempts), phases=phases, elapsed_s=elapsed_s
+            self.target,
+            outcome,
+            detail=detail,
+            warnings=warnings,
+            attempts=max(1, self.attempts),
+            phases=phases,
+            elapsed_s=elapsed_s,
         )
 
     def _busy_until(self, dialogue: EchoDialogue, now: float) -> float | None:
@@ -185,6 +197,9 @@ class Course:
             outcome, detail = Outcome.EXPECTATION_FAILED, "; ".join(self._complaints)
         if self.attempts > 1 and outcome is not Outcome.ANSWERED:
             detail = f"{detail}; asked {self.attempts} times"
+        if len(dialogue.echo_times_s) > 1:
+            words = describe_times(dialogue.echo_times_s)
+            detail = f"{detail}; {words}" if detail else words
         if self.resolved:
             detail = f"{detail}; {self.resolved}" if detail else self.resolved
         started_at = self.started_at if self.started_at is not None else now
@@ -213,6 +228,8 @@ class Course:
 
     def _warnings(self, dialogue: EchoDialogue, elapsed_s: float) -> tuple[str, ...]:
         warnings = dialogue.warnings
+        if self.target.overridden:
+            warnings = (f"asked although policy spares it: {self.target.overridden}", *warnings)
         if self.attempts > 1 and dialogue.outcome is Outcome.ANSWERED:
             warnings += (f"it was busy before it answered: asked {self.attempts} times",)
         days, tls = dialogue.certificate_days, self.target.tls
@@ -221,6 +238,14 @@ class Course:
         if elapsed_s > _SLOW_FROM_S and dialogue.outcome is Outcome.ANSWERED:
             warnings += _name_slow_phases(dialogue, self.target.timeouts)
         return warnings
+
+
+def describe_times(times_s: Sequence[float]) -> str:
+    """What several echoes took: the smallest, the median, and what 95 of 100 stayed below (nearest rank)."""
+    ordered = sorted(times_s)
+    p95 = ordered[max(0, -(-len(ordered) * 95 // 100) - 1)]
+    words = ((ordered[0], "minimum"), (median(ordered), "median"), (p95, "p95"))
+    return f"{len(ordered)} echoes: " + ", ".join(f"{what} {seconds * 1000:.1f} ms" for seconds, what in words)
 
 
 def _name_slow_phases(dialogue: EchoDialogue, timeouts: Timeouts) -> tuple[str, ...]:

@@ -23,15 +23,17 @@ class Host:
 
 
 class Entry:
-    """One target in the sweep: its number, its course, its socket address."""
+    """One target in the sweep: its number, its course, its socket address; `others` are left of its name."""
 
-    __slots__ = ("address", "course", "family", "number")
+    __slots__ = ("address", "course", "family", "number", "others", "unopened")
 
     def __init__(self, number: int, course: Course, family: int, address: tuple[object, ...]) -> None:
         self.number = number
         self.course = course
         self.family = family
         self.address = address
+        self.others: list[tuple[int, tuple[object, ...]]] = []
+        self.unopened: list[str] = []  # what became of the addresses before this one
 
 
 class HostQueue:

@@ -36,6 +36,7 @@ _CONNECTING = frozenset({0, errno.EINPROGRESS})
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _GONE = select.EPOLLERR | select.EPOLLHUP
 _TRANSIENT_SEND = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
+_UNOPENED = frozenset({Outcome.REFUSED, Outcome.NO_ROUTE, Outcome.CONNECT_TIMEOUT})
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
@@ -248,9 +249,11 @@ class Loop:
             words = answer.error or "the name has no address"
             self._record(number, course.fail(Outcome.NAME_NOT_FOUND, words, now))
             return
-        family, address = answer.addresses[0]
-        course.resolved = _describe_addresses(answer)
-        self._queue.add(Entry(number, course, family, (address[0], target.port, *address[2:])))
+        places = [(family, (address[0], target.port, *address[2:])) for family, address in answer.addresses]
+        entry = Entry(number, course, *places[0])
+        entry.others = places[1:]
+        course.resolved = _describe_place(entry)
+        self._queue.add(entry)
 
     def _start_some(self, now: float, most: int) -> None:
         started = 0
@@ -310,11 +313,21 @@ class Loop:
         self._closed.append(link.sock)
         entry, host = link.entry, link.host
         self._queue.leave(host, now)
+        if link.connecting and entry.others and link.dialogue.outcome in _UNOPENED and now < entry.course.deadline:
+            self._try_next_address(entry, link.dialogue.outcome)
+            return
         result = entry.course.take(link.dialogue, now)
         if isinstance(result, EchoResult):
             self._record(entry.number, result)
         else:
             self._queue.come_back(host, entry, result, now)
+
+    def _try_next_address(self, entry: Entry, outcome: Outcome) -> None:
+        """RFC 8305 without its haste: a name's addresses in the system's order until one opens."""
+        entry.unopened.append(f"{entry.address[0]} ended as {outcome.value}")
+        entry.family, entry.address = entry.others.pop(0)
+        entry.course.try_elsewhere(_describe_place(entry))
+        self._queue.add(entry)
 
     def _record(self, number: int, result: EchoResult) -> None:
         self._results[number] = result
@@ -349,11 +362,14 @@ class Loop:
         return results
 
 
-def _describe_addresses(answer: Answer) -> str:
-    family, address = answer.addresses[0]
-    kind = "IPv6" if family == socket.AF_INET6 else "IPv4"
-    more = f", the first of {len(answer.addresses)}" if len(answer.addresses) > 1 else ""
-    return f"{answer.name} is {address[0]} ({kind}{more})"
+def _describe_place(entry: Entry) -> str:
+    """Which of a name's addresses was asked, and what became of those before it."""
+    name = entry.course.target.address
+    kind = "IPv6" if entry.family == socket.AF_INET6 else "IPv4"
+    tried, count = len(entry.unopened), len(entry.unopened) + 1 + len(entry.others)
+    which = "" if count == 1 else f", the first of {count}" if not tried else f", number {tried + 1} of {count}"
+    before = "".join(f"; {words}" for words in entry.unopened)
+    return f"{name} is {entry.address[0]} ({kind}{which}){before}"
 
 
 def _count_slots(wanted: int) -> int:

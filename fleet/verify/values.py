@@ -89,6 +89,7 @@ class EchoTarget:
     tls: TlsSettings | None = None
     accept: frozenset[Outcome] = frozenset()
     expect: Expectation | None = None
+    overridden: str = ""  # why policy would have spared it; told with the result, whatever that is
 
 
 @dataclass(frozen=True, slots=True)

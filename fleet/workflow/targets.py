@@ -54,11 +54,14 @@ class Policy:
         targets: list[EchoTarget] = []
         skipped: list[EchoResult] = []
         for target, verify in asked:
-            reason = None if self.override else _spared(openings, verify, self.now)
+            reason = _spared(openings, verify, self.now)
+            asked_of = target
+            if self.override and reason is not None:
+                asked_of, reason = replace(target, overridden=reason[1]), None
             if target.address == DHCP:
                 reason = Outcome.SKIPPED_POLICY, "its address is given by DHCP: nobody knows where to ask"
             if reason is None:
-                targets.append(target)
+                targets.append(asked_of)
             else:
                 skipped.append(EchoResult(target, reason[0], detail=reason[1]))
         return Questions(tuple(targets), tuple(skipped))

@@ -1,6 +1,7 @@
 """The sweep over real sockets on loopback: brakes, names, limits of descriptors, interruption."""
 
 import json
+import re
 import resource
 import signal
 import socket
@@ -17,6 +18,7 @@ import pytest
 from fleet.dicom.association import make_command_pdu
 from fleet.dicom.dimse import EchoRSP
 from fleet.dicom.pdu import Abort, AssociateRJ
+from fleet.verify.course import describe_times
 from fleet.verify.resolve import SocketAddress
 from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep
@@ -335,3 +337,45 @@ def test_ctrl_c_returns_what_there_is() -> None:
 def hold(sock: socket.socket) -> None:
     while sock.recv(4096):
         pass
+
+
+def test_a_name_with_several_addresses_is_asked_at_the_first_that_opens(good_peer: Peer) -> None:  # T51
+    def lookup(_name: str, _port: int) -> list[tuple[int, SocketAddress]]:
+        return [(socket.AF_INET, (address, 0)) for address in ("127.99.0.1", good_peer.address, "127.99.0.2")]
+
+    target = EchoTarget("A", "pacs.example", good_peer.port, "F")
+    (result,) = sweep([target], surroundings=Surroundings(lookup=lookup))
+    assert result.outcome is Outcome.ANSWERED
+    assert result.attempts == 1
+    number = f"{good_peer.address} (IPv4, number 2 of 3)"
+    assert result.detail == f"pacs.example is {number}; 127.99.0.1 ended as refused"
+
+
+def test_a_name_none_of_whose_addresses_opens_names_them_all() -> None:
+    def lookup(_name: str, _port: int) -> list[tuple[int, SocketAddress]]:
+        return [(socket.AF_INET, (address, 0)) for address in ("127.99.0.1", "127.99.0.2")]
+
+    (result,) = sweep([EchoTarget("A", "pacs.example", 1, "F")], surroundings=Surroundings(lookup=lookup))
+    assert result.outcome is Outcome.REFUSED
+    assert "127.99.0.2 (IPv4, number 2 of 2)" in result.detail
+    assert "127.99.0.1 ended as refused" in result.detail
+
+
+def test_repeated_echoes_are_told_as_minimum_median_and_p95() -> None:
+    answers = [make_command_pdu(1, EchoRSP(number, 0)).encode() for number in range(1, 6)]
+    with serving(replies(ACCEPT, *answers, RELEASED)) as peer:
+        (result,) = sweep([target_at(peer.port)], SweepSettings(repeat=5))
+    assert re.fullmatch(r"5 echoes: minimum [\d.]+ ms, median [\d.]+ ms, p95 [\d.]+ ms", result.detail)
+
+
+def test_p95_is_the_nearest_rank() -> None:
+    assert (
+        describe_times([n / 1000 for n in range(1, 101)]) == "100 echoes: minimum 1.0 ms, median 50.5 ms, p95 95.0 ms"
+    )
+
+
+@pytest.mark.parametrize("port", [None, 1])
+def test_who_was_asked_against_policy_is_recorded_with_the_result(good_peer: Peer, port: int | None) -> None:
+    target = EchoTarget("A", good_peer.address, port or good_peer.port, "F", overridden="the vendor forbids it")
+    (result,) = sweep([target])
+    assert result.warnings == ("asked although policy spares it: the vendor forbids it",)

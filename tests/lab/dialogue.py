@@ -50,20 +50,24 @@ def call(caller: Caller, address: str, port: int) -> str:
         connection.bind((caller.source, 0))
         try:
             connection.connect((address, port))
-            connection.sendall(encode_association_request(caller.calling, caller.called))
-            answer = _receive_pdu(connection)
+            return _converse(connection, caller)
         except OSError as error:
             return f"closed ({error})"
-        if answer[:1] == b"\x03":
-            return f"rejected {answer[7]}/{answer[8]}/{answer[9]}"
-        if answer[:1] != b"\x02":
-            return f"closed ({answer[:12].hex()})"
-        connection.sendall(ECHO_REQUEST)
-        response = _receive_pdu(connection)
-        with suppress(OSError):
-            connection.sendall(RELEASE_REQUEST)
-            _receive_pdu(connection)
-        return "answered" if SUCCESS in response else f"closed ({response.hex()})"
+
+
+def _converse(connection: socket.socket, caller: Caller) -> str:
+    connection.sendall(encode_association_request(caller.calling, caller.called))
+    answer = _receive_pdu(connection)
+    if answer[:1] == b"\x03":
+        return f"rejected {answer[7]}/{answer[8]}/{answer[9]}"
+    if answer[:1] != b"\x02":
+        return f"closed ({answer[:12].hex()})"
+    connection.sendall(ECHO_REQUEST)
+    response = _receive_pdu(connection)
+    with suppress(OSError):
+        connection.sendall(RELEASE_REQUEST)
+        _receive_pdu(connection)
+    return "answered" if SUCCESS in response else f"closed ({response.hex()})"
 
 
 def call_all(host: LabHost, callers: Sequence[Caller], place: tuple[str, int]) -> dict[Caller, str]:

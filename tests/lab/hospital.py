@@ -122,9 +122,12 @@ class Hospital:
         return {name: list_files(self.lab[name]) for name in names or UNITS}
 
     @contextmanager
-    def counting_packets(self) -> Iterator[dict[str, int]]:
-        """How many IP packets each host gets from the controller meanwhile; filled in at the end."""
-        rule = f"INPUT -s {self.lab.controller.address} -m comment --comment counting -j RETURN"
+    def counting_connections(self) -> Iterator[dict[str, int]]:
+        """How many connections the controller begins to each host meanwhile; filled in at the end.
+
+        Only first segments count: a connection of before may still be saying goodbye.
+        """
+        rule = f"INPUT -p tcp --syn -s {self.lab.controller.address} -m comment --comment counting -j RETURN"
         for host in self.hosts.values():
             host.run(f"iptables -w 5 -I {rule}", check=True)
         counts: dict[str, int] = {}

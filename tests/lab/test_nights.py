@@ -23,10 +23,10 @@ def test_with_an_invalid_inventory_the_last_valid_one_is_swept(hospital: Hospita
 def test_with_an_invalid_inventory_and_no_history_nobody_is_asked(hospital: Hospital) -> None:
     hospital.factory_new()
     hospital.replace("north.yml", "port: 4242", "port: 0104")
-    with hospital.counting_packets() as packets:
+    with hospital.counting_connections() as connections:
         done = hospital.playbook("nightly-verify")
     assert done.returncode == 2
-    assert packets == dict.fromkeys(packets, 0)
+    assert connections == dict.fromkeys(connections, 0)
 
 
 def test_a_dead_service_and_a_drifted_host_are_both_told(hospital: Hospital) -> None:

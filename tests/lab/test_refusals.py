@@ -1,4 +1,4 @@
-"""What is wrong with the operator's files is said clearly, costs status 2, and no host gets a single packet."""
+"""What is wrong with the operator's files is said clearly, costs status 2, and no host is contacted."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -66,39 +66,45 @@ SPOILT: dict[str, tuple[Callable[[Hospital], None], tuple[str, ...]]] = {
 }
 
 
-def test_bad_inputs_cost_status_2_and_no_host_gets_a_packet(hospital: Hospital) -> None:
+def test_bad_inputs_cost_status_2_and_no_host_is_contacted(hospital: Hospital) -> None:
     before = hospital.digests()
     wrong = []
-    with hospital.counting_packets() as packets:
+    with hospital.counting_connections() as connections:
         for number, (claim, (spoil, words)) in enumerate(SPOILT.items()):
             hospital.factory_new()
             spoil(hospital)
-            rendering = claim.startswith(("a template", "an undefined", "an absolute", "a way"))
-            verbs = CONTACTING[:2] if rendering else (CONTACTING[number % 4],)
-            for verb in verbs[:1] if claim.endswith("end") else verbs:
+            rendered = claim.startswith(("a template", "an undefined", "an absolute", "a way"))
+            verbs = [verb for verb in CONTACTING if not rendered or verb != ["verify"]]  # which renders nothing
+            for verb in [verbs[number % len(verbs)]]:
                 done = hospital.fleet(*verb)
                 said = done.stdout + done.stderr
                 if done.returncode != 2 or [word for word in words if word not in said] or "Traceback" in said:
                     wrong.append(f"{claim}: {verb}: status {done.returncode}: {said}")
     assert not wrong, "\n\n".join(wrong)
-    assert packets == dict.fromkeys(packets, 0)
+    assert connections == dict.fromkeys(connections, 0)
     assert hospital.digests() == before
+
+
+def test_a_plan_takes_one_connection_a_host(hospital: Hospital) -> None:
+    with hospital.counting_connections() as connections:
+        assert hospital.plan()[0] == 0
+    assert connections == dict.fromkeys(connections, 1), "one SSH connection a host"
 
 
 @pytest.mark.parametrize("verb", [["plan"], ["apply", "--yes"], ["verify"], ["verify", "--drift"]])
 def test_a_limit_that_matches_nothing_is_an_error_and_never_an_empty_run(hospital: Hospital, verb: list[str]) -> None:
-    with hospital.counting_packets() as packets:
+    with hospital.counting_connections() as connections:
         done = hospital.fleet(*verb, "-l", "site=nowhere")
     assert done.returncode == 2
     assert "site=nowhere" in done.stderr
-    assert packets == dict.fromkeys(packets, 0)
+    assert connections == dict.fromkeys(connections, 0)
 
 
 def test_a_playbook_s_selector_that_matches_nothing_is_an_error(hospital: Hospital) -> None:
     playbook = hospital.folder.parent / "nobody.yml"
     playbook.write_text("- name: Nobody\n  hosts: NOBODY_AT_ALL\n  steps: [validate, plan, apply, verify]\n")
-    with hospital.counting_packets() as packets:
+    with hospital.counting_connections() as connections:
         done = hospital.fleet("run", str(playbook))
     assert done.returncode == 2
     assert "NOBODY_AT_ALL" in done.stderr
-    assert packets == dict.fromkeys(packets, 0)
+    assert connections == dict.fromkeys(connections, 0)

@@ -15,6 +15,7 @@ from fleet.push.transport import ByteStream, Connector, Transport
 from fleet.verify.channel import ChannelNotOpenedError, echo_through
 from fleet.verify.settings import SweepSettings
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
+from fleet.workflow.on_host import ask_by_echoscu
 
 _CHANNELS_AT_ONCE = 8
 
@@ -92,17 +93,22 @@ def ask_through(
 
 
 def _ask(transport: Transport, target: EchoTarget, brakes: Brakes) -> EchoResult:
+    forbidden = False
+
     def open_channel(left_s: float) -> _Channel:
+        nonlocal forbidden
         deadline_s = min(left_s, target.timeouts.connect_s)
         try:
             return _Channel(transport.open_channel(target.address, target.port, deadline_s=deadline_s))
         except FleetError as error:
+            forbidden = "forbids forwarding" in str(error)
             raise ChannelNotOpenedError(_outcome(str(error)), f"from {target.source}: {error}") from error
 
     with brakes.hold(target) as allowed:
         if not allowed:
             return EchoResult(target, Outcome.UNKNOWN, detail="the run was interrupted before this was asked")
-        return echo_through(open_channel, target)
+        result = echo_through(open_channel, target)
+        return ask_by_echoscu(transport, target) if forbidden else result
 
 
 def _outcome(words: str) -> Outcome:

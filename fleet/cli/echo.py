@@ -14,9 +14,11 @@ import click
 
 from fleet.cli.door import default_history
 from fleet.cli.echo_text import format_probe
+from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import UsageError
 from fleet.verify.probe import ProbeOptions, probe
 from fleet.verify.values import Outcome, Timeouts, TlsSettings
+from fleet.workflow.call import Call
 
 # dcmtk 3.6.7's short names → the long ones here; how many values follow is the long option's business.
 DCMTK = {
@@ -55,7 +57,14 @@ class DcmtkCommand(click.Command):
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """`-aet X` and `+cf FILE` become what click knows."""
-        return super().parse_args(ctx, [DCMTK.get(word, word) for word in args])
+        try:
+            return super().parse_args(ctx, [DCMTK.get(word, word) for word in args])
+        except click.BadParameter as error:
+            long = error.param.opts[0] if error.param else None
+            short = next((word for word in args if DCMTK.get(word) == long), None)
+            if short is None:
+                raise
+            raise click.BadParameter(f"{short}: {error.message}", error.ctx, error.param) from error  # as it was typed
 
 
 def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -112,6 +121,7 @@ _SAYING = _options(
 @click.argument("port", required=False)
 @click.option("--as", "caller", metavar="CALLER", help="By the inventory's names: `fleet echo --as CALLER CALLED`.")
 @click.option("-i", "--inventory", type=click.Path(path_type=Path), default=Path("inventory"), help="The inventory.")
+@click.option("--override", is_flag=True, help="With --as: ask also what policy or maintenance spares.")
 @_ASSOCIATION
 @_TLS
 @_SAYING
@@ -120,25 +130,27 @@ def command(peer: str, port: str | None, caller: str | None, inventory: Path, **
 
     The options are dcmtk's echoscu's (3.6.7), short or long. Exit status: 0 it answered, 2 it did not.
     """
-    address, number, called, calling = _where(peer, port, caller, inventory, options)
+    call = _typed_call(peer, port, options) if caller is None else _named_call(peer, port, caller, inventory, options)
     report = probe(
         ProbeOptions(
-            address=address,
-            port=number,
-            called=called,
-            calling=calling,
+            address=call.address,
+            port=call.port,
+            called=call.called,
+            calling=call.calling,
             contexts=options["propose_pc"],
             transfer_syntaxes=options["propose_ts"],
             timeouts=_timeouts(options),
             max_pdu_bytes=options["max_pdu"],
             repeat=options["repeat"],
             abort_at_end=options["abort"],
-            tls=_tls(options),
+            tls=_tls(options) or call.tls,
         )
     )
     level = _level(options)
     if level:
         print(format_probe(report, level), end="")
+        if report.result.outcome is Outcome.LOCAL_ERROR:
+            print("".join(f"  given: {name} {path}\n" for name, path in _tls_files(options)), end="")
     return 0 if report.result.outcome is Outcome.ANSWERED else 2
 
 
@@ -158,27 +170,43 @@ def _timeouts(options: dict[str, Any]) -> Timeouts:
     return Timeouts(connect_s, acse_s, dimse_s, connect_s + acse_s + dimse_s * options["repeat"] + 5.0)
 
 
-def _where(
-    peer: str, port: str | None, caller: str | None, inventory: Path, options: dict[str, Any]
-) -> tuple[str, int, str, str]:
-    """Address, port, called and calling title: as typed, or from the inventory."""
-    if caller is None:
-        if port is None or not port.isdigit() or not 1 <= int(port) <= 65535:
-            raise UsageError(f"PEER PORT: {port or 'no port'} is no number from 1 to 65535")
-        return peer, int(port), options["call"] or "ANY-SCP", options["aetitle"] or "ECHOSCU"
-    if port is not None:
-        raise UsageError("with --as the peer's address and port come from the inventory: fleet echo --as CALLER CALLED")
-    return _by_name(peer, caller, inventory)
+def _typed_call(peer: str, port: str | None, options: dict[str, Any]) -> Call:
+    """Address, port and titles as typed."""
+    if port is None or not (port.isascii() and port.isdigit()) or not 1 <= int(port[:6]) <= 65535:
+        raise UsageError(f"PEER PORT: {port or 'no port'} is no number from 1 to 65535; nothing was asked")
+    called, calling = options["call"] or "ANY-SCP", options["aetitle"] or "ECHOSCU"
+    _check_titles({"-aec": called, "-aet": calling})
+    return Call(peer, int(port), called, calling)
 
 
-def _by_name(called: str, caller: str, inventory: Path) -> tuple[str, int, str, str]:
+def _named_call(peer: str, port: str | None, caller: str, inventory: Path, options: dict[str, Any]) -> Call:
+    """Address, port and titles from the inventory; a title that is typed besides holds."""
     from fleet.workflow.context import Context  # the inventory is read only when names are typed
-    from fleet.workflow.naming import find_place
+    from fleet.workflow.naming import find_call
     from fleet.workflow.reading import read_valid
 
-    reading = read_valid(Context(inventory, default_history(), who=getpass.getuser()))
-    address, port, title = find_place(reading, caller, called)
-    return address, port, title, caller
+    if port is not None:
+        raise UsageError("with --as the peer's address and port come from the inventory: fleet echo --as CALLER CALLED")
+    context = Context(inventory, default_history(), who=getpass.getuser())
+    found = find_call(read_valid(context), context, caller, peer, override=options["override"])
+    typed = {"called": options["call"] or found.called, "calling": options["aetitle"] or found.calling}
+    _check_titles({"-aec": typed["called"], "-aet": typed["calling"]})
+    return Call(found.address, found.port, typed["called"], typed["calling"], found.tls)
+
+
+def _check_titles(titles: dict[str, str]) -> None:
+    for option, title in titles.items():
+        reason = check_ae_title(title)
+        if reason:
+            raise UsageError(f"{option} {title!r}: the AE title {reason}; nothing was asked")
+
+
+def _tls_files(options: dict[str, Any]) -> list[tuple[str, Path]]:
+    """The files that were given, by dcmtk's names of their options."""
+    pair = zip(("+tls", "+tls"), options["enable_tls"] or (), strict=False)
+    more = (("+cd", options["add_cert_dir"]), ("+crl", options["add_crl_file"]))
+    found = [*pair, *(("+cf", path) for path in options["add_cert_file"]), *more]
+    return [(name, path) for name, path in found if path is not None]
 
 
 def _tls(options: dict[str, Any]) -> TlsSettings | None:

@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status; never raises."""
     try:
         typed = sys.argv[1:] if arguments is None else list(arguments)
-        status = fleet.main(args=list(typed), standalone_mode=False, obj=typed)
+        status = fleet.main(args=list(typed), prog_name="fleet", standalone_mode=False, obj=typed)
         sys.stdout.flush()  # here, where a reader that has gone can still be told from a bug
     except click.exceptions.Exit as error:
         return error.exit_code

@@ -48,6 +48,12 @@ class Policy:
     now: datetime
     override: bool = False
 
+    def why_spared(self, entity: Entity) -> str:
+        """Why an entity is not asked now; empty where it is."""
+        openings = {name: parse_opening(schedule) for name, schedule in self.inventory.schedules.items()}
+        reason = None if self.override else _spared(openings, entity.verify, self.now)
+        return reason[1] if reason else ""
+
     def divide(self, asked: Iterable[tuple[EchoTarget, VerifySettings]]) -> Questions:
         """Those that are asked, and those that are answered already, with why."""
         openings = {name: parse_opening(schedule) for name, schedule in self.inventory.schedules.items()}
@@ -163,7 +169,7 @@ def _target(inventory: Inventory, entity: Entity, verify: VerifySettings) -> Ech
         source=verify.probe_from or "controller",
         timeouts=Timeouts(times.connect_s, times.acse_s, times.dimse_s, times.total_s),
         max_associations_per_host=verify.max_associations_per_host,
-        tls=_tls(inventory, entity.tls) if entity.tls else None,
+        tls=make_tls(inventory, entity.tls) if entity.tls else None,
         accept=frozenset(Outcome(word) for word in verify.accept),
         expect=Expectation(
             rejects_wrong_called_title=bool(expect.rejects_wrong_called_title),
@@ -178,7 +184,7 @@ def _target(inventory: Inventory, entity: Entity, verify: VerifySettings) -> Ech
     )
 
 
-def _tls(inventory: Inventory, tls: Tls) -> TlsSettings:
+def make_tls(inventory: Inventory, tls: Tls) -> TlsSettings:
     """Verified TLS as the inventory's certificates say (PS3.15 B.12)."""
     authority = inventory.certificates.get(tls.verify_ca or "")
     return TlsSettings(ca_pem=authority.ca_pem if authority else None, server_name=tls.verify_name)

@@ -16,6 +16,7 @@ _OWNER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}:[A-Za-z0-9_][A-Za-z0-9_.-
 _PROGRAM = re.compile(r"[A-Za-z0-9._+-]{1,255}", re.ASCII)
 _USER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,31}", re.ASCII)
 _DIGEST = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_TOKEN = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,120}", re.ASCII)
 
 STATE_FOLDER = "/var/lib/fleet"
 STAGE_NAME = ".fleet-stage"
@@ -54,6 +55,11 @@ def is_program(text: str) -> bool:
 def is_digest(text: str) -> bool:
     """Whether it is a SHA-256 as `sha256sum` prints it."""
     return bool(_DIGEST.fullmatch(text))
+
+
+def is_token(text: str) -> bool:
+    """Whether it can name one run on one host: part of a unit's name, and a word of a lease."""
+    return bool(_TOKEN.fullmatch(text))
 
 
 def list_ancestors(path: str) -> tuple[str, ...]:

@@ -1,66 +1,44 @@
-"""Carrying out the plan of one host: stage, check, switch, handlers, then look again. A host's fault is an
-outcome, never an exception."""
+"""Carrying out the plan of one host: stage, check, switch, handlers, then look again, and confirm or go back. A
+host's fault is an outcome, never an exception."""
 
-import time
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass, replace
 
-from fleet.errors import FleetError, HostError, NetworkError
+from fleet.errors import FleetError
 from fleet.events import HostPhase, ItemFinished, Observer, StageStarted, ignore
 from fleet.inventory.model import Host
-from fleet.plan.decide import make_host_plan
-from fleet.plan.diff import describe_step
-from fleet.plan.state import ObservedHost
-from fleet.plan.steps import HostPlan, ReloadUnit, RestartUnit, StartUnit
-from fleet.push.observe import make_failure, observe_host, run_threads
+from fleet.plan.steps import HostPlan
+from fleet.push.clock import SystemClock
+from fleet.push.confirm import Renew, Trial
+from fleet.push.look import Look, make_end
+from fleet.push.observe import make_failure, run_threads
 from fleet.push.outcome import HostOutcome, Outcome
-from fleet.push.stage import make_stage_script, parse_stage_reply
-from fleet.push.switch import make_switch_script, parse_switch_reply
-from fleet.push.transport import Connector, Deadlines, Transport
+from fleet.push.pool import open_new
+from fleet.push.settings import ApplySettings, Confirmation
+from fleet.push.stage import StageReport, StageSettings, make_stage_script, parse_stage_reply
+from fleet.push.switch import SwitchReport, SwitchSettings, make_switch_script, parse_switch_reply
+from fleet.push.transport import Connector, Transport
+from fleet.push.window import drain_seconds, needs_way_back
 
-_LOOK_EVERY_S = 0.5
-
-
-class Clock(Protocol):
-    """Monotonic time, and waiting for it to pass."""
-
-    def monotonic_s(self) -> float:
-        """Seconds since some moment."""
-
-    def sleep(self, seconds: float, /) -> None:
-        """Wait."""
-
-
-class SystemClock:
-    """The real one."""
-
-    def monotonic_s(self) -> float:
-        """Seconds since some moment."""
-        return time.monotonic()
-
-    def sleep(self, seconds: float, /) -> None:
-        """Wait."""
-        time.sleep(seconds)
-
-
-@dataclass(frozen=True, slots=True)
-class ApplySettings:
-    """`settle_s`: how long services may take to come up; `hold_s`: how long they must then stay up."""
-
-    forks: int = 20
-    deadlines: Deadlines = field(default_factory=Deadlines)
-    hold_s: float = 1.0
-    settle_s: float = 5.0
-    clock: Clock = field(default_factory=SystemClock)
+__all__ = ["ApplySettings", "Confirmation", "SystemClock", "apply_batch", "apply_host", "judge_plan"]
 
 
 def apply_host(
-    plan: HostPlan, transport: Transport, settings: ApplySettings | None = None, observer: Observer = ignore
+    plan: HostPlan,
+    transport: Transport,
+    settings: ApplySettings | None = None,
+    observer: Observer = ignore,
+    renew: Renew | None = None,
 ) -> HostOutcome:
-    """How the host ended; never raises for a fault of the host or of the way to it."""
-    run = _Run(plan, transport, settings or ApplySettings(), observer)
-    return judge_plan(plan) or run.stage() or run.switch() or run.look_again()
+    """How the host ended; never raises for a fault of the host or of the way to it.
+
+    `renew` opens a connection that did not exist before; without it the same one has to do.
+    """
+    chosen = settings or ApplySettings()
+    token = f"{chosen.claim.run_id}.{chosen.ids()}"
+    run = _Run(plan, transport, chosen, observer, renew or (lambda: transport), token)
+    return judge_plan(plan) or run.carry_out()
 
 
 def judge_plan(plan: HostPlan) -> HostOutcome | None:
@@ -99,100 +77,102 @@ def _connect_and_apply(
         transport = connector.open_(host, deadline_s=settings.deadlines.connect_s)
     except FleetError as error:
         return make_failure(host.name, error)
+    renewed: list[Transport] = []
+
+    def renew() -> Transport:
+        while renewed:
+            renewed.pop().close()
+        renewed.append(open_new(connector, host, deadline_s=settings.deadlines.connect_s))
+        return renewed[-1]
+
     try:
-        return apply_host(plan, transport, settings, observer)
+        return apply_host(plan, transport, settings, observer, renew)
     finally:
-        transport.close()
+        for each in (transport, *renewed):
+            each.close()
 
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """One host's way through its plan; each part gives an outcome when the way ends there."""
+    """One host's way through its plan."""
 
     plan: HostPlan
     transport: Transport
     settings: ApplySettings
     observer: Observer
+    renew: Renew
+    token: str
 
-    def stage(self) -> HostOutcome | None:
+    def carry_out(self) -> HostOutcome:
+        confirmation = self.settings.confirmation
+        wants_way = confirmation is not None and needs_way_back(self.plan)
+        report = self._stage(way_back=wants_way)
+        if isinstance(report, StageReport) and report.no_way_back and confirmation and confirmation.without_way_back:
+            wants_way, report = False, self._stage(way_back=False)
+        if isinstance(report, HostOutcome):
+            return report
+        if report.phase:
+            return self._explain_stage(report)
+        if confirmation is not None and wants_way:
+            return self._try_out(confirmation)
+        return self._switch_for_good(confirmation)
+
+    def _stage(self, *, way_back: bool) -> StageReport | HostOutcome:
         self.observer(HostPhase(self.plan.host, "stage"))
+        chosen = StageSettings(self.token, self.settings.claim.owner, way_back)
         try:
-            script = make_stage_script(self.plan)
+            script = make_stage_script(self.plan, chosen)
             result = self.transport.run_script(script, deadline_s=self.settings.deadlines.stage_s)
-            report = parse_stage_reply(self.plan, result)
+            return parse_stage_reply(self.plan, result)
         except FleetError as error:
-            return _end(self.plan.host, error, "stage", "no live file was touched")
-        if not report.phase:
-            return None
-        return HostOutcome(self.plan.host, Outcome.FAILED, report.phase, report.detail, 0, report.evidence)
+            return make_end(self.plan.host, error, "stage", "no live file was touched")
 
-    def switch(self) -> HostOutcome | None:
-        self.observer(HostPhase(self.plan.host, "switch"))
-        try:
-            script = make_switch_script(self.plan)
-            result = self.transport.run_script(script, deadline_s=self.settings.deadlines.switch_s)
-            report = parse_switch_reply(self.plan, result)
-        except FleetError as error:
-            return _end(self.plan.host, error, "switch", "whether the switch happened is not known; plan again to see")
-        if not report.phase:
-            return None
-        outcome = Outcome.STALE if report.stale else Outcome.FAILED
-        return HostOutcome(self.plan.host, outcome, report.phase, report.detail, report.steps_done, report.evidence)
+    def _explain_stage(self, report: StageReport) -> HostOutcome:
+        outcome = Outcome.FAILED
+        if report.no_way_back:
+            outcome = Outcome.REFUSED
+        elif report.settled:
+            outcome = Outcome.STALE
+        elif report.phase == "lock":
+            outcome = Outcome.LOCKED
+        return HostOutcome(self.plan.host, outcome, report.phase, report.detail, 0, report.evidence)
 
-    def look_again(self) -> HostOutcome:
-        """Converged is what a second look says, not what the steps returned."""
+    def _try_out(self, confirmation: Confirmation) -> HostOutcome:
+        """Switch with a way back that only a confirmation puts away."""
+        window_s = math.ceil(confirmation.within_s + drain_seconds(self.plan))
+        until = self.settings.clock.monotonic_s() + window_s
+        trial = Trial(self.plan, self.token, self.renew, self.settings, confirmation, self.observer, until)
+        report = self._switch(SwitchSettings(self.token, self.settings.claim.owner, window_s))
+        if isinstance(report, HostOutcome):
+            return trial.undo(report)
+        if not report.phase:
+            return trial.confirm()
+        outcome = self._explain_switch(report)
+        return trial.undo(outcome) if report.armed else outcome
+
+    def _switch_for_good(self, confirmation: Confirmation | None) -> HostOutcome:
+        report = self._switch(SwitchSettings(self.token, self.settings.claim.owner))
+        if isinstance(report, HostOutcome):
+            return report
+        if report.phase:
+            return self._explain_switch(report)
         self.observer(HostPhase(self.plan.host, "look-again"))
-        total = len(self.plan.steps)
+        found = Look(self.plan, self.transport, self.settings).judge()
+        if found.outcome is not Outcome.CONVERGED or confirmation is None:
+            return found
+        silent = confirmation.prove(self.plan.host)
+        return replace(found, outcome=Outcome.FAILED, phase="echo", detail=silent) if silent else found
+
+    def _switch(self, chosen: SwitchSettings) -> SwitchReport | HostOutcome:
+        self.observer(HostPhase(self.plan.host, "switch"))
+        deadline_s = self.settings.deadlines.switch_s + drain_seconds(self.plan)
         try:
-            left = self._settle()
-            if not left and self.settings.hold_s > 0 and self._touched_units():
-                self.settings.clock.sleep(self.settings.hold_s)
-                left = self._look()
+            result = self.transport.run_script(make_switch_script(self.plan, chosen), deadline_s=deadline_s)
+            return parse_switch_reply(self.plan, result)
         except FleetError as error:
-            return _end(self.plan.host, error, "look-again", "the files are in place", total)
-        if left:
-            detail = "the steps were done, but a second look finds: " + "; ".join(left[:5])
-            return HostOutcome(self.plan.host, Outcome.FAILED, "look-again", detail, total)
-        return HostOutcome(self.plan.host, Outcome.CONVERGED, steps_done=total)
+            fate = "whether the switch happened is not known; plan again to see"
+            return make_end(self.plan.host, error, "switch", fate)
 
-    def _touched_units(self) -> bool:
-        return any(isinstance(step, StartUnit | RestartUnit | ReloadUnit) for step in self.plan.steps)
-
-    def _settle(self) -> list[str]:
-        clock = self.settings.clock
-        until = clock.monotonic_s() + self.settings.settle_s
-        left = self._look()
-        while left and self._touched_units() and clock.monotonic_s() < until:
-            clock.sleep(_LOOK_EVERY_S)
-            left = self._look()
-        return left
-
-    def _look(self) -> list[str]:
-        rendered = self.plan.rendered
-        observed = observe_host(rendered, self.transport, deadline_s=self.settings.deadlines.observe_s)
-        again = make_host_plan(rendered, observed, adopt=True)
-        found = [problem.message for problem in again.problems]
-        found += [describe_step(step)[0] for step in again.steps]
-        return found + self._list_silent(observed)
-
-    def _list_silent(self, observed: ObservedHost) -> list[str]:
-        """Services that are up for systemd but listen nowhere, or are kept up by restarts."""
-        # A start by hand sets systemd's count of automatic restarts to zero: what is there came after us.
-        begun = {step.unit for step in self.plan.steps if isinstance(step, StartUnit | RestartUnit)}
-        ports = observed.facts.listening
-        found = []
-        for service in self.plan.rendered.services:
-            seen = observed.services.get(service.unit)
-            if service.port is not None and ports is not None and service.port not in ports:
-                found.append(f"{service.unit} runs, but nothing listens on port {service.port}")
-            if seen is not None and seen.automatic_restarts and service.unit in begun:
-                found.append(f"{service.unit} keeps dying: systemd restarted it {seen.automatic_restarts} times")
-        return found
-
-
-def _end(host: str, error: FleetError, phase: str, fate: str, steps_done: int = 0) -> HostOutcome:
-    """The outcome of an error in a phase, with what it means for the host."""
-    lost = isinstance(error, NetworkError)
-    told = error.phase if isinstance(error, HostError) else phase
-    outcome = Outcome.UNREACHABLE if lost else Outcome.FAILED
-    return HostOutcome(host, outcome, phase if lost else told, f"{error}; {fate}", steps_done)
+    def _explain_switch(self, report: SwitchReport) -> HostOutcome:
+        outcome = Outcome.STALE if report.stale else Outcome.LOCKED if report.lost else Outcome.FAILED
+        return HostOutcome(self.plan.host, outcome, report.phase, report.detail, report.steps_done, report.evidence)

@@ -15,6 +15,7 @@ class ConnectionPool:
     def __init__(self, connector: Connector) -> None:
         self._connector = connector
         self._kept: dict[str, Transport] = {}
+        self._replaced: list[Transport] = []
         self._lock = threading.Lock()
 
     def open_(self, host: Host, *, deadline_s: float) -> Transport:
@@ -31,11 +32,22 @@ class ConnectionPool:
             older.close()
         return _Lent(opened)
 
+    def open_new(self, host: Host, *, deadline_s: float) -> Transport:
+        """A connection made now, lent from here on; whoever still uses the one before keeps it."""
+        opened = self._connector.open_(host, deadline_s=deadline_s)
+        with self._lock:
+            older = self._kept.get(host.name)
+            self._kept[host.name] = opened
+            if older is not None:
+                self._replaced.append(older)
+        return _Lent(opened)
+
     def close(self) -> None:
         """End every connection."""
         with self._lock:
-            kept = list(self._kept.values())
+            kept = [*self._kept.values(), *self._replaced]
             self._kept.clear()
+            self._replaced.clear()
         for transport in kept:
             transport.close()
 
@@ -46,6 +58,13 @@ class ConnectionPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def open_new(connector: Connector, host: Host, *, deadline_s: float) -> Transport:
+    """A connection that did not exist before, whether or not the connector keeps what it opened."""
+    if isinstance(connector, ConnectionPool):
+        return connector.open_new(host, deadline_s=deadline_s)
+    return connector.open_(host, deadline_s=deadline_s)
 
 
 class _Lent:

@@ -34,10 +34,11 @@ def read_program(name: str) -> str:
     return "\n".join(line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#"))
 
 
-def format_script(program: str, calls: list[str]) -> str:
-    """Prelude, program, and the calls as one function that the last line runs away from stdin."""
+def format_script(program: str, calls: list[str], *more: str) -> str:
+    """Prelude, program (and more of them), and the calls as one function that the last line runs away from stdin."""
     body = "\n".join(calls)
-    return f"{read_program('prelude')}\n{read_program(program)}\n__run() {{\n{body}\n}}\n__run </dev/null\nexit 0\n"
+    programs = "\n".join(map(read_program, ("prelude", *more, program)))
+    return f"{programs}\n__run() {{\n{body}\n}}\n__run </dev/null\nexit 0\n"
 
 
 def format_call(function: str, *words: object) -> str:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from fleet.errors import HostError
 from fleet.plan.steps import HostPlan, MakeFolder, RunCheck, WriteFile
+from fleet.push.lock import UNNAMED, Lease, encode_owner, parse_lease
 from fleet.push.script import (
     Script,
     decode_text,
@@ -27,13 +28,28 @@ class StageReport:
     phase: str = ""
     detail: str = ""
     evidence: str = ""
+    lease: Lease | None = None  # somebody else's: the host is locked
+    no_way_back: bool = False
+    settled: bool = False  # an earlier run was undone first, so that this plan no longer fits
 
 
-def make_stage_script(plan: HostPlan) -> Script:
-    """Folders, files and checks of one host; nothing that lives is touched."""
+@dataclass(frozen=True, slots=True)
+class StageSettings:
+    """`token` names this run on this host, `left_s` is how long the lease outlives the script."""
+
+    token: str = UNNAMED
+    owner: str = "somebody"
+    way_back: bool = False
+    left_s: int = 60
+
+
+def make_stage_script(plan: HostPlan, settings: StageSettings | None = None) -> Script:
+    """The lease, then folders, files and checks of one host; nothing that lives is touched."""
+    chosen = settings or StageSettings()
     paths = [step.path for step in plan.writes] + [step.path for step in plan.removals]
     folders = sorted({split_path(path)[0] or "/" for path in paths})
-    calls = [format_call("stage_begin", *folders)]
+    way = "way-back" if chosen.way_back else "-"
+    calls = [format_call("stage_begin", chosen.token, encode_owner(chosen.owner), way, *folders)]
     for index, step in enumerate(plan.steps):
         match step:
             case MakeFolder():
@@ -50,14 +66,23 @@ def make_stage_script(plan: HostPlan) -> Script:
         if isinstance(step, RunCheck):
             call = format_call_with(step.check.script.encode(), "run_check", index, *split_path(step.path))
             calls.append(call)
-    calls.append("stage_end")
-    return Script("stage", format_script("stage", calls), plan)
+    calls.append(format_call("stage_end", chosen.left_s))
+    return Script("stage", format_script("stage", calls, "lock", "arm"), plan)
 
 
 def parse_stage_reply(plan: HostPlan, result: CommandResult) -> StageReport:
     """What the host made of it; HostError when its answer is none."""
     lines = parse_reply(result.stdout, "stage", stderr=result.stderr, status=result.status)
     for words in lines:
+        if words[0] == "locked" and words[1:] != ["free"]:
+            lease = parse_lease(words[1:])
+            return StageReport("lock", f"{plan.host} is locked by {lease.describe()}; {_NOTHING}", lease=lease)
+        if words == ["locked", "free"]:
+            return StageReport("lock", f"somebody else was at work on {plan.host} a moment ago; {_NOTHING}")
+        if words == ["no-way-back"]:
+            return StageReport("lock", f"{_NO_WAY_BACK}; {_NOTHING}", no_way_back=True)
+        if words[0] == "settled" and len(words) == 2:
+            return StageReport("lock", _explain_settled(decode_text(words[1], "stage")), settled=True)
         if words[0] == "failed" and len(words) == 4:
             return _explain_failure(plan, words[1], words[2], words[3])
         if words[0] == "checked" and len(words) == 4 and words[2] != "0":
@@ -65,6 +90,18 @@ def parse_stage_reply(plan: HostPlan, result: CommandResult) -> StageReport:
     if lines[-1:] != [["staged"]]:
         raise HostError("the host stopped before everything was staged", phase="stage")
     return StageReport()
+
+
+_NOTHING = "nothing was written"
+_NO_WAY_BACK = (
+    "the host has no systemd whose timers could undo the change, so there is no way back from what goes wrong: "
+    "--no-way-back applies all the same"
+)
+
+
+def _explain_settled(said: str) -> str:
+    fate = "it has been put back now" if " reverted " in f"{said} " else f"putting it back did not succeed ({said})"
+    return f"an earlier run's change was never confirmed, and {fate}; plan again: this plan did not know of it"
 
 
 def _explain_failure(plan: HostPlan, what: str, index: str, blob: str) -> StageReport:

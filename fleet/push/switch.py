@@ -1,7 +1,7 @@
 """The switch: staged files go live by rename, all or none, then each handler runs once."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.plan.decide import make_handler_name
 from fleet.plan.manifest import format_manifest
@@ -19,6 +19,7 @@ from fleet.plan.steps import (
     WriteFile,
     WriteReason,
 )
+from fleet.push.lock import UNNAMED, parse_lease
 from fleet.push.script import (
     Script,
     decode_text,
@@ -31,6 +32,7 @@ from fleet.push.script import (
 )
 from fleet.push.stage import explain_errno, name_step
 from fleet.push.transport import CommandResult
+from fleet.push.window import format_revert_program, list_owing, list_touched_units
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,12 +44,27 @@ class SwitchReport:
     evidence: str = ""
     steps_done: int = 0
     stale: bool = False
+    lost: bool = False  # the lease is no longer ours
+    armed: bool = False  # the host undoes it unless it is told otherwise
 
 
-def make_switch_script(plan: HostPlan) -> Script:
-    """Look, keep, write down, rename, settle; then units and handlers; then write down what stays."""
+@dataclass(frozen=True, slots=True)
+class SwitchSettings:
+    """`token` names this run on this host; `window_s` is None where nothing has to be confirmed."""
+
+    token: str = UNNAMED
+    owner: str = "somebody"
+    window_s: int | None = None
+
+
+_AFTERWARDS_S = 60  # how long the lease outlives the window: the host is putting back then
+
+
+def make_switch_script(plan: HostPlan, settings: SwitchSettings | None = None) -> Script:
+    """Look, keep, arm the way back, write down, rename, settle; then units and handlers; then what stays."""
+    chosen = settings or SwitchSettings()
     steps = list(enumerate(plan.steps))
-    calls = ["switch_begin"]
+    calls = [format_call("switch_begin", chosen.token)]
     calls += [_expect(index, step) for index, step in steps if isinstance(step, WriteFile | RemoveFile)]
     calls += [
         format_call("expect_staged", index, *split_path(step.path), step.after.digest)
@@ -55,9 +72,11 @@ def make_switch_script(plan: HostPlan) -> Script:
         if isinstance(step, WriteFile)
     ]
     calls += [_keep(index, step) for index, step in steps if isinstance(step, WriteFile | RemoveFile)]
+    if chosen.window_s is not None:
+        calls += _arm(plan, chosen, chosen.window_s)
     calls.append("keep_manifest")
     calls.append(format_call_with_text(format_manifest(plan.during), "put_manifest"))
-    calls += [format_call("forget_started", name) for name in _list_owing(plan)]
+    calls += [format_call("forget_started", name) for name in list_owing(plan)]
     calls += [
         format_call("rename_file", index, *split_path(step.path))
         for index, step in steps
@@ -73,8 +92,18 @@ def make_switch_script(plan: HostPlan) -> Script:
     for index, step in steps:
         calls += _run(index, step)
     after = format_call_with_text(format_manifest(plan.after), "put_manifest")
-    calls += [f'[ -n "$broken" ] || {after}', "switch_end"]
-    return Script("switch", format_script("switch", calls), plan)
+    calls += [f'[ -n "$broken" ] || {after}', format_call("switch_end", (chosen.window_s or 0) + _AFTERWARDS_S)]
+    return Script("switch", format_script("switch", calls, "lock", "arm"), plan)
+
+
+def _arm(plan: HostPlan, chosen: SwitchSettings, window_s: int) -> Iterator[str]:
+    yield format_call("arm_begin", chosen.token)
+    for unit in list_touched_units(plan):
+        yield format_call("arm_unit", unit)
+    for name in list_owing(plan):
+        yield format_call("arm_record", name)
+    program = format_revert_program(plan, chosen.token, chosen.owner)
+    yield format_call_with(program.encode("ascii"), "arm_end", window_s)
 
 
 def _expect(index: int, step: WriteFile | RemoveFile) -> str:
@@ -86,20 +115,6 @@ def _expect(index: int, step: WriteFile | RemoveFile) -> str:
 def _keep(index: int, step: WriteFile | RemoveFile) -> str:
     original = isinstance(step, WriteFile) and step.reason is WriteReason.ADOPT
     return format_call("keep_file", index, *split_path(step.path), "keep" if original else "-")
-
-
-def _list_owing(plan: HostPlan) -> list[str]:
-    """Units and handlers that have to run after this switch: until they have, they owe it."""
-    found: set[str] = set()
-    for step in plan.steps:
-        match step:
-            case StopUnit() | StartUnit() | RestartUnit() | ReloadUnit():
-                found.add(step.unit)
-            case RunHandler():
-                found.add(make_handler_name(step.command))
-            case _:
-                continue
-    return sorted(found)
 
 
 def _run(index: int, step: Step) -> Iterator[str]:
@@ -125,12 +140,17 @@ def parse_switch_reply(plan: HostPlan, result: CommandResult) -> SwitchReport:
     """What the host made of it; HostError when its answer is none."""
     lines = parse_reply(result.stdout, "switch", stderr=result.stderr, status=result.status)
     done = sum(1 for words in lines if words[0] in {"renamed", "removed"} or words[:1] + words[2:3] == ["ran", "0"])
+    armed = ["armed"] in lines
     for words in lines:
+        if words[0] == "lost":
+            lease = parse_lease(words[1:]) if words[1:] != ["free"] else None
+            holder = lease.describe() if lease else "nobody: it ran out, or was broken"
+            return SwitchReport("lock", f"the lock on {plan.host} is no longer ours; it is held by {holder}", lost=True)
         if words[0] == "stale" and len(words) == 3:
             detail = f"{name_step(plan.steps, words[1])} moved on since the plan was made; nothing was written"
             return SwitchReport("switch", detail, stale=True)
         if words[0] == "failed" and len(words) == 4:
-            return _explain_failure(plan, words, lines)
+            return replace(_explain_failure(plan, words, lines), armed=armed)
     broken = [words for words in lines if words[0] == "ran" and len(words) == 4 and words[2] != "0"]
     if broken:
         names = ", ".join(
@@ -138,10 +158,11 @@ def parse_switch_reply(plan: HostPlan, result: CommandResult) -> SwitchReport:
         )
         evidence = " | ".join(decode_text(words[3], "switch") for words in broken)
         detail = f"files are in place, but {names} failed; it is owed, and the next plan contains it again"
-        return SwitchReport("handler", detail, evidence, done)
+        return SwitchReport("handler", detail, evidence, done, armed=armed)
     if ["switched-all"] not in lines:
-        return SwitchReport("switch", "the host stopped in the middle of the switch; plan again to see", "", done)
-    return SwitchReport(steps_done=len(plan.steps))
+        text = "the host stopped in the middle of the switch; plan again to see"
+        return SwitchReport("switch", text, "", done, armed=armed)
+    return SwitchReport(steps_done=len(plan.steps), armed=armed)
 
 
 def _explain_failure(plan: HostPlan, words: list[str], lines: list[list[str]]) -> SwitchReport:

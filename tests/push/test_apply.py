@@ -132,6 +132,9 @@ def test_every_failure_counts_and_nothing_else_does() -> None:
     assert [each for each in Outcome if each.is_failure] == [
         Outcome.REFUSED,
         Outcome.STALE,
+        Outcome.LOCKED,
         Outcome.FAILED,
+        Outcome.ROLLED_BACK,
+        Outcome.ROLLBACK_FAILED,
         Outcome.UNREACHABLE,
     ]

@@ -13,7 +13,7 @@ from fleet.push.switch import make_switch_script
 from fleet.push.transport import CommandResult
 from fleet.render.artifacts import RenderedHost, RenderedService
 from tests.push.local_host import LocalTransport
-from tests.push.scenes import converge, list_leftovers, make_plan, rendered_file, rendered_host
+from tests.push.scenes import converge, let_leases_expire, list_leftovers, make_plan, rendered_file, rendered_host
 
 SERVICE = RenderedService("pacs.service", ours=False)
 OLD = {"/etc/a/one.cfg": "old one\n", "/etc/b/two.cfg": "old two\n", "/etc/b/gone.cfg": "old gone\n"}
@@ -66,6 +66,7 @@ def test_killed_between_any_two_actions_of_the_switch(old: Path, tmp_path: Path)
         now = read(root)
         assert all(now.get(path) in {OLD.get(path), NEW.get(path)} for path in {*OLD, *NEW}), number
         (root / "units/log").unlink(missing_ok=True)
+        let_leases_expire(root)
         restarts_before = (root / "var/lib/fleet/started/pacs.service").exists()
         was_new = now == NEW and restarts_before
         assert converge(render(NEW), transport).outcome in {Outcome.CONVERGED, Outcome.UNCHANGED}
@@ -84,6 +85,7 @@ def test_killed_anywhere_while_staging_nothing_live_has_changed(old: Path, tmp_p
         text = make_stage_script(make_plan(render(NEW), transport)).text
         transport.run_text((text[:cut] + "kill -9 $$\n" + text[cut:]).encode())
         assert read(root) == OLD
+        let_leases_expire(root)
         assert converge(render(NEW), transport).outcome is Outcome.CONVERGED
         assert list_leftovers(root) == []
 

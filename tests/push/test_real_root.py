@@ -1,5 +1,5 @@
 """The same scripts with nothing before their paths, as on a real host: in a mount namespace of its own whose
-/srv and /var/lib are folders of the test."""
+/srv, /var/lib and /run are folders of the test."""
 
 import os
 import pwd
@@ -20,7 +20,8 @@ from fleet.render.artifacts import FileCheck, FolderNeed, Needs, RenderedHost
 from tests.push.local_host import LocalTransport
 from tests.push.scenes import NOW, rendered_file
 
-NAMESPACE = 'mount --bind "$0/srv" /srv && mount --bind "$0/lib" /var/lib && exec /bin/sh -s'
+MOUNTS = 'mount --bind "$0/srv" /srv && mount --bind "$0/lib" /var/lib && mount --bind "$0/run" /run'
+NAMESPACE = f"{MOUNTS} && exec /bin/sh -s"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace needs root")
 
 
@@ -35,7 +36,7 @@ class BareTransport(LocalTransport):
 
 @needs_root
 def test_a_real_root_is_brought_to_what_was_rendered_and_back(tmp_path: Path) -> None:
-    for name in ("srv", "lib"):
+    for name in ("srv", "lib", "run"):
         (tmp_path / name).mkdir()
     transport = BareTransport(tmp_path)
     owner = pwd.getpwuid(65534).pw_name + ":" + "nogroup"
@@ -64,7 +65,7 @@ def test_a_real_root_is_brought_to_what_was_rendered_and_back(tmp_path: Path) ->
 
 @needs_root
 def test_a_real_root_lacks_what_it_lacks(tmp_path: Path) -> None:
-    for name in ("srv", "lib"):
+    for name in ("srv", "lib", "run"):
         (tmp_path / name).mkdir()
     needs = Needs(("sh", "no-such-program", "/opt/no/such"), ("root", "no-such-user"))
     question = make_question(RenderedHost("here", (), (), needs))

@@ -20,7 +20,7 @@ from fleet.push.transport import Deadlines
 from fleet.render.artifacts import RenderedHost
 from tests.push.broken_link import broken_link
 from tests.push.local_host import LocalTransport
-from tests.push.scenes import NOW, converge, list_leftovers, rendered_file, rendered_host
+from tests.push.scenes import NOW, converge, let_leases_expire, list_leftovers, rendered_file, rendered_host
 from tests.push.ssh_server import SshServer, find_free_port, make_key, run_sshd
 
 Server = tuple[SshServer, Path]
@@ -254,6 +254,7 @@ def settle(rendered: RenderedHost, folder: Path) -> Outcome:
     outcome = converge(rendered, LocalTransport(folder)).outcome
     while outcome not in {Outcome.CONVERGED, Outcome.UNCHANGED} and time.monotonic() < until:
         time.sleep(0.1)
+        let_leases_expire(folder)
         outcome = converge(rendered, LocalTransport(folder)).outcome
     return outcome
 

@@ -195,7 +195,14 @@ def test_an_unknown_file_at_our_path_is_taken_only_when_somebody_says_so(three: 
 
 def test_outcomes_are_a_closed_set_and_failures_are_those_that_count() -> None:
     counted = {outcome for outcome in Outcome if HostOutcome("north-1", outcome).outcome.is_failure}
-    assert counted == {Outcome.REFUSED, Outcome.STALE, Outcome.FAILED, Outcome.UNREACHABLE}
+    rolled = {Outcome.ROLLED_BACK, Outcome.ROLLBACK_FAILED}
+    assert counted == rolled | {
+        Outcome.REFUSED,
+        Outcome.STALE,
+        Outcome.LOCKED,
+        Outcome.FAILED,
+        Outcome.UNREACHABLE,
+    }
 
 
 def test_a_host_that_only_one_play_means_is_alone_in_it(three: Scene) -> None:

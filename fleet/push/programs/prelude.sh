@@ -74,6 +74,20 @@ enter_stage() {
   return 1
 }
 
+# folder name: what stands there, as the words in which a plan expects it.
+look_at() {
+  enter_folder "$1" || return 1
+  if [ -L "./$2" ]; then echo symlink
+  elif [ -f "./$2" ]; then
+    digest=$(sha256sum <"./$2")
+    owner=$(stat -c '%U:%G' "./$2")
+    [ -z "$root" ] || [ "$uid" = 0 ] || owner=-
+    echo "${digest%% *} $(stat -c '%a' "./$2") $owner"
+  elif [ -e "./$2" ]; then echo 'no file'
+  else echo 'absent - -'
+  fi
+}
+
 is_plain_path() {
   case $1 in
     *[!A-Za-z0-9._@+:,=~/-]* | */../* | */.. | */./* | */. | *//* | */) return 1 ;;
@@ -82,12 +96,13 @@ is_plain_path() {
   return 1
 }
 
-# Removes what staged folders an earlier run left; the list says where.
+# Removes what staged folders an earlier run left; the list (ours, or the one given) says where.
 clean_stage() {
-  [ -f "$state/staging" ] || return 0
+  list=${1:-$state/staging}
+  [ -f "$list" ] || return 0
   while read -r folder; do
     is_plain_path "$folder" || [ "$folder" = / ] || continue
     (enter_stage "${folder%/}" 2>/dev/null && cd -P .. && rm -rf ./.fleet-stage)
-  done <"$state/staging"
-  rm -rf "$state/staging" "$state"/check.*
+  done <"$list"
+  rm -rf "$list" "$state"/check.*
 }

@@ -1,11 +1,40 @@
 # Writes new files beside the ones that they will replace, proves that they arrived whole, and lets products
 # check their own. No live file is touched.
 
+# lease owner way-back|- folder...
 stage_begin() {
+  lease=$1 owner=$2 way=$3
+  shift 3
   begin
   failed=
   made=
+  beating=
+  claim_host || return 0
+  if [ "$way" != - ] && ! has_way_back; then
+    say no-way-back
+    failed=way
+    return 0
+  fi
   err=$(prepare_state "$@" 2>&1) || { say "failed state - $(blob "$err")"; failed=state; }
+}
+
+# Ours alone from here on. What an earlier run left to undo is undone first: our plan did not know of it.
+claim_host() {
+  err=$(lock_begin 2>&1) || { say "failed lock - $(blob "$err")"; failed=lock; return 1; }
+  lock_begin
+  err=$(take_lock "$lease" "$lock_ttl" "$owner" 2>&1)
+  case $? in
+    0) ;;
+    1) say_lease locked; failed=lock; return 1 ;;
+    *) say "failed lock - $(blob "$err")"; failed=lock; return 1 ;;
+  esac
+  beat_lock "$lease"
+  [ -d "$state/revert" ] && [ ! -L "$state" ] || return 0
+  settled=$(FLEET_LEASE=$lease sh "$state/revert/run" settle </dev/null 2>&1)
+  case $settled in
+    *' confirmed') return 0 ;;
+    *) say "settled $(blob "$settled")"; failed=settled; return 1 ;;
+  esac
 }
 
 prepare_state() {
@@ -83,12 +112,18 @@ run_check() {
   [ "$status" = 0 ] || failed=check
 }
 
+# seconds for which the lease outlives this script, until the switch takes over
 stage_end() {
-  if [ -n "$failed" ]; then
+  stop_beating
+  if [ "$failed" = lock ]; then
+    say failed
+  elif [ -n "$failed" ]; then
     clean_stage
     for folder in $made; do rmdir "$root$folder"; done 2>/dev/null
+    release_lock "$lease"
     say failed
   else
+    renew_lock "$lease" "$1" wait
     say staged
   fi
   say end

@@ -2,9 +2,14 @@
 # not stop it: the signals of a dying connection are ignored. If it is killed all the same, the manifest on
 # disk already names old and new files, and units without a `started` record owe their restart.
 
+# lease
 switch_begin() {
   begin
   trap '' PIPE HUP INT TERM
+  lease=$1
+  armed=
+  switched=
+  lost=
   failed=
   broken=
   undo=
@@ -13,6 +18,12 @@ switch_begin() {
   kept=
   move=
   case $(mv --help 2>&1) in *-T*) move=-T ;; esac
+  if lock_begin 2>/dev/null && renew_lock "$lease" "$lock_ttl"; then
+    beat_lock "$lease"
+  else
+    say_lease lost
+    failed=lock
+  fi
 }
 
 fail() {
@@ -22,21 +33,9 @@ fail() {
 
 # index folder name digest|absent mode owner: the live file is what the plan saw, or nothing happens.
 expect_file() {
-  found=$(expect_file_in "$@" 2>&1)
+  [ "$failed" != lock ] || return 0
+  found=$(look_at "$2" "$3" 2>&1)
   [ "$found" = "$4 $5 $6" ] || { say "stale $1 $(blob "$found")"; failed=stale; }
-}
-
-expect_file_in() {
-  enter_folder "$2" || return 1
-  if [ -L "./$3" ]; then echo symlink
-  elif [ -f "./$3" ]; then
-    digest=$(sha256sum <"./$3")
-    owner=$(stat -c '%U:%G' "./$3")
-    [ -z "$root" ] || [ "$uid" = 0 ] || owner=-
-    echo "${digest%% *} $(stat -c '%a' "./$3") $owner"
-  elif [ -e "./$3" ]; then echo 'no file'
-  else echo 'absent - -'
-  fi
 }
 
 # index folder name digest: the staged file is still the one that was checked.
@@ -138,12 +137,14 @@ remove_file() {
 
 # After the last rename: make it last, or put everything back.
 settle_files() {
+  [ "$failed" != lock ] || return 0
   if [ -n "$failed" ]; then
     roll_back
     return
   fi
   for folder in $folders; do (enter_folder "${folder%/}" && sync_path .); done
   rm -rf "$state/was-started" "$state/manifest.before"
+  switched=yes
   say switched
 }
 
@@ -218,8 +219,20 @@ run_handler() {
   if [ "$status" = 0 ]; then record_started "$2" "$3" "$3"; else broken=yes; fi
 }
 
+# seconds for which the lease outlives this script while it waits to be confirmed
 switch_end() {
-  clean_stage
+  stop_beating
+  if [ -n "$armed" ] && { [ -z "$failed" ] || [ -n "$switched$lost" ]; }; then
+    # Old files wait beside the new ones; the list of where goes with the rest of the way back.
+    mv -f "$state/staging" "$state/revert/staging"
+    rm -f "$state/revert/pid"
+    renew_lock "$lease" "$1" wait
+    say armed
+  else
+    [ -z "$armed" ] || disarm
+    [ "$failed" = lock ] || clean_stage
+    release_lock "$lease"
+  fi
   if [ -n "$failed" ]; then say failed
   elif [ -n "$broken" ]; then say broken
   else say switched-all

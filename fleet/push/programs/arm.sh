@@ -1,0 +1,117 @@
+# The way back: everything that a host needs to be again as it was, kept on it in one folder before anything
+# live changes, and a timer of its own that uses it unless somebody confirms. Made under another name and put
+# in place by rename: a way back is complete or is not there. Nothing of it outlives its window.
+
+boot_unit=/etc/systemd/system/fleet-revert.service
+boot_link=/etc/systemd/system/multi-user.target.wants/fleet-revert.service
+
+has_way_back() {
+  [ -z "$root" ] || return 0
+  [ -n "$systemctl" ] && [ -d /run/systemd/system ] && command -v systemd-run >/dev/null
+}
+
+# unit: active and enabled, as systemd says
+state_of() {
+  active=unknown enabled=-
+  shown=$("$systemctl" show --property=ActiveState,UnitFileState "$1" 2>/dev/null </dev/null)
+  while IFS='=' read -r key value; do
+    case $key in
+      ActiveState) active=$value ;;
+      UnitFileState) enabled=${value:--} ;;
+    esac
+  done <<SHOWN
+$shown
+SHOWN
+}
+
+# token
+arm_begin() {
+  [ -z "$failed" ] || return 0
+  token=$1
+  new=$state/revert.new
+  err=$(arm_begin_in 2>&1) || fail arm - "$err"
+}
+
+arm_begin_in() {
+  rm -rf "$new" && mkdir -m 700 "$new" "$new/units" "$new/started" || return 1
+  # A full disk must not keep anybody from deciding, nor from saying how it ended.
+  echo "$token" | cat >"$new/token" && echo confirm | cat >"$new/say.confirm" \
+    && echo revert | cat >"$new/say.revert" && echo "$token reverted -" | cat >"$new/reverted" \
+    && echo "$token failed -" | cat >"$new/failed" && echo "$$ $(begun_at $$)" | cat >"$new/pid" || return 1
+  if [ -f "$state/manifest" ]; then cp -p "$state/manifest" "$new/manifest"; fi
+}
+
+arm_unit() {
+  [ -z "$failed" ] && [ -n "$systemctl" ] || return 0
+  state_of "$1"
+  err=$(echo "$active $enabled" 2>&1 | cat 2>&1 >"$new/units/$1") || fail arm - "$err"
+}
+
+arm_record() {
+  [ -z "$failed" ] && [ -f "$state/started/$1" ] || return 0
+  err=$(cp -p "$state/started/$1" "$new/started/$1" 2>&1) || fail arm - "$err"
+}
+
+# seconds, the program on stdin
+arm_end() {
+  [ -z "$failed" ] || return 0
+  armed=yes
+  err=$(arm_end_in "$1" 2>&1) && return 0
+  fail arm - "$err"
+  rm -rf "$new"
+}
+
+arm_end_in() {
+  base64 -d >"$new/run" && tail -n 1 "$new/run" | grep -q '^exit 0$' || { echo 'short write'; return 1; }
+  sync_path "$new/run" && mv -f "$new" "$state/revert" && sync_path "$state" || return 1
+  [ -n "$root" ] || put_boot_unit || return 1
+  start_timer "$1"
+}
+
+put_boot_unit() {
+  mkdir -p "${boot_link%/*}" || return 1
+  printf '%s\n' '[Unit]' 'Description=fleet: put back what nobody confirmed before this restart' \
+    'After=multi-user.target' "ConditionPathExists=$state/revert/run" \
+    '[Service]' 'Type=oneshot' "ExecStart=/bin/sh $state/revert/run boot" | cat >"$boot_unit" \
+    && ln -sf "$boot_unit" "$boot_link" && sync_path "${boot_link%/*}" && sync_path "${boot_unit%/*}"
+}
+
+start_timer() {
+  if [ -z "$root" ]; then
+    # Without AccuracySec systemd may be a minute late (systemd.timer(5)).
+    systemd-run --quiet --collect --unit="fleet-revert-$token" --on-active="$1" \
+      --timer-property=AccuracySec=100ms -- /bin/sh "$state/revert/run" timer </dev/null
+    return
+  fi
+  (
+    seconds=$1
+    while is_armed "$token"; do
+      [ "$seconds" -gt 0 ] || { sh "$state/revert/run" timer; break; }
+      sleep 1
+      seconds=$((seconds - 1))
+    done
+  ) >/dev/null 2>&1 </dev/null &
+}
+
+# token: whether this run's way back is there
+is_armed() {
+  read -r whose 2>/dev/null <"$state/revert/token" && [ "$whose" = "$1" ]
+}
+
+# word: confirm or revert, whoever comes first; 0 when it is that one. link(2) lets only one in.
+decide() {
+  ln "$state/revert/say.$1" "$state/revert/decision" 2>/dev/null
+  read -r decision 2>/dev/null <"$state/revert/decision" && [ "$decision" = "$1" ]
+}
+
+# The window is over.
+disarm() {
+  armed=
+  token=
+  read -r token 2>/dev/null <"$state/revert/token"
+  [ -n "$root" ] || rm -f "$boot_link" "$boot_unit"
+  clean_stage "$state/revert/staging"
+  rm -rf "$state/revert.done"
+  mv -f "$state/revert" "$state/revert.done" 2>/dev/null && rm -rf "$state/revert.done"
+  [ -n "$root" ] || [ -z "$token" ] || "$systemctl" stop "fleet-revert-$token.timer" >/dev/null 2>&1 </dev/null
+}

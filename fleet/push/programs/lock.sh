@@ -1,0 +1,154 @@
+# One apply at a time on a host: a lease, counted in seconds of this host's own uptime, so that no two clocks
+# are ever compared. It lives below /run, which a restart empties. Generations only grow while a lease stands:
+# link(2) makes the next one whole or not at all, so of many who try one wins; whoever finds a higher one than
+# his own has lost.
+
+lock_ttl=30
+
+lock_begin() {
+  lock=$root/run/fleet
+  [ -d "$root/run" ] || [ -z "$root" ] || mkdir "$root/run"
+  [ -d "$root/run" ] || lock=$state/run
+  beating=
+  boot=-
+  read -r boot </proc/sys/kernel/random/boot_id || boot=-
+  [ -d "$lock" ] || mkdir -p "$lock" || return 1
+  [ ! -L "$lock" ] || { echo "$lock is a symbolic link"; return 1; }
+  [ "$(stat -c %u "$lock")" = "$uid" ] || { echo "$lock belongs to somebody else"; return 1; }
+}
+
+# When process $1 began, in ticks since boot: field 22 of proc_pid_stat(5). Numbers of processes come again.
+begun_at() {
+  read -r line 2>/dev/null <"/proc/$1/stat" || return 1
+  set -- ${line##*) }
+  shift 19
+  printf '%s' "$1"
+}
+
+read_clock() {
+  clock=/proc/uptime
+  [ -z "$root" ] || [ ! -r "$root/proc/uptime" ] || clock=$root/proc/uptime
+  read -r now rest <"$clock"
+  now=${now%%.*}
+}
+
+# The highest lease: generation, id, since, renewed, ttl, owner; generation is 0 where there is none. `holder`
+# is the process that works under it, `-` while the host waits for fleet's next word.
+find_lease() {
+  generation=0
+  for each in "$lock"/lease.*; do
+    number=${each##*.}
+    case $number in '' | *[!0-9]*) continue ;; esac
+    [ "$number" -le "$generation" ] || generation=$number
+  done
+  id= owner=-
+  [ "$generation" = 0 ] \
+    || read -r id lease_boot since renewed ttl owner holder began rest 2>/dev/null <"$lock/lease.$generation"
+}
+
+# A lease that nobody renews any more, of an earlier boot, of a process that was killed, or given back.
+is_free() {
+  [ "$generation" != 0 ] || return 0
+  case $id in '' | free) return 0 ;; esac
+  [ "$lease_boot" = "$boot" ] || return 0
+  [ "${holder:--}" = - ] || [ "$(begun_at "$holder")" = "$began" ] || return 0
+  [ $((now - renewed)) -gt "$ttl" ]
+}
+
+# id seconds owner: 0 when it is ours now, 1 when somebody else holds it, 2 when it cannot be written.
+take_lock() {
+  tries=0
+  while [ $tries -lt 50 ]; do
+    tries=$((tries + 1))
+    read_clock
+    find_lease
+    if [ "$id" = "$1" ]; then
+      ! renew_lock "$1" "$2" || return 0
+      continue
+    fi
+    is_free || return 1
+    mine=$lock/lease.$((generation + 1))
+    printf '%s %s %s %s %s %s %s %s\n' "$1" "$boot" "$now" "$now" "$2" "$3" $$ "$(begun_at $$)" \
+      | cat >"$lock/take.$$" || return 2
+    if ln "$lock/take.$$" "$mine" 2>/dev/null; then
+      rm -f "$lock/take.$$"
+      find_lease
+      if [ "$lock/lease.$generation" = "$mine" ]; then
+        for each in "$lock"/lease.*; do [ "$each" = "$mine" ] || rm -f "$each"; done
+        return 0
+      fi
+      rm -f "$mine"
+    fi
+  done
+  rm -f "$lock/take.$$"
+  return 2
+}
+
+# id seconds [wait]: the heartbeat. Only a lease that has not run out is written over; one that has is taken anew.
+renew_lock() {
+  read_clock
+  find_lease
+  [ "$id" = "$1" ] || return 1
+  working="$$ $(begun_at $$)"
+  [ "${3-}" != wait ] || working='- -'
+  printf '%s %s %s %s %s %s %s\n' "$1" "$boot" "$since" "$now" "$2" "$owner" "$working" >"$lock/beat.$$" || return 1
+  if is_free; then
+    ln "$lock/beat.$$" "$lock/lease.$((generation + 1))" 2>/dev/null || return 1
+    rm -f "$lock/beat.$$"
+  else
+    mv -f "$lock/beat.$$" "$lock/lease.$generation"
+  fi
+}
+
+# id: keep it fresh while this shell lives; a shell that is killed stops it within seconds.
+beat_lock() {
+  (
+    trap - TERM
+    while sleep 5 && kill -0 $$; do renew_lock "$1" "$lock_ttl" || break; done
+  ) >/dev/null 2>&1 </dev/null &
+  beating=$!
+}
+
+stop_beating() {
+  [ -n "$beating" ] || return 0
+  kill "$beating" 2>/dev/null
+  wait "$beating" 2>/dev/null
+  beating=
+}
+
+# id: given back; nothing stays behind that says otherwise.
+release_lock() {
+  stop_beating
+  find_lease
+  [ "$id" = "$1" ] || return 0
+  echo free >"$lock/beat.$$" && mv -f "$lock/beat.$$" "$lock/lease.$generation"
+}
+
+# Who holds it: id, seconds since it was taken, since it was last renewed, until it runs out, owner.
+say_lease() {
+  read_clock
+  find_lease
+  if is_free; then say "$1 free"
+  else say "$1 $id $((now - since)) $((now - renewed)) $((renewed + ttl - now)) $owner"
+  fi
+}
+
+report_lock() {
+  begin
+  if lock_begin 2>/dev/null; then say_lease lease; else say 'lease free'; fi
+  say end
+}
+
+# id: broken only while it is still the one that was shown.
+break_lock() {
+  begin
+  lock_begin 2>/dev/null
+  say_lease lease
+  find_lease
+  if [ "$id" = "$1" ]; then
+    release_lock "$1"
+    say broken
+  fi
+  [ ! -d "$state/revert" ] || say armed
+  say end
+}

@@ -1,0 +1,167 @@
+# The way back itself. It lies on the host and is run by the host's timer, at boot, by whoever applies next, or
+# because fleet asks. Every part looks first, so that it may be killed anywhere and run again.
+
+# token owner
+revert_begin() {
+  begin >/dev/null
+  trap '' PIPE HUP INT
+  failed=
+  broken=
+  is_armed "$1" || exit 0
+  token=$1
+  lease=${FLEET_LEASE:-$1}
+  lock_begin 2>/dev/null || lease=
+  # Somebody else who is at work settles this himself: wait until he is done, and look again.
+  while [ -n "$lease" ]; do
+    take_lock "$lease" "$lock_ttl" "$2"
+    [ $? = 1 ] || break
+    sleep 1
+    is_armed "$token" || exit 0
+  done
+  is_armed "$token" || { end_lease; exit 0; }
+  if ! decide revert && [ "${decision-}" = confirm ]; then
+    disarm
+    end_lease
+    say "$token confirmed"
+    exit 0
+  fi
+  [ -n "${FLEET_LEASE-}" ] || [ -z "$lease" ] || beat_lock "$lease"
+  stop_switch
+}
+
+end_lease() { [ -n "${FLEET_LEASE-}" ] || [ -z "$lease" ] || release_lock "$lease"; }
+
+# A switch that is still under way (a handler that hangs) goes no further.
+stop_switch() {
+  read -r pid began 2>/dev/null <"$state/revert/pid" || return 0
+  [ "$pid" != $$ ] && [ "$(begun_at "$pid")" = "$began" ] || return 0
+  kill -STOP "$pid"
+  for stat in /proc/[0-9]*/stat; do
+    read -r line 2>/dev/null <"$stat" || continue
+    child=${line%% *}
+    set -- ${line##*) }
+    [ "$2" != "$pid" ] || kill -9 "$child"
+  done
+  kill -9 "$pid"
+  sleep 1
+} 2>/dev/null
+
+note() { failed="$failed $1;"; }
+
+# unit: what did not run, or was not enabled, no longer does, while its unit file is still there
+quit_unit() {
+  [ -n "$systemctl" ] && read -r was_active was_enabled 2>/dev/null <"$state/revert/units/$1" || return 0
+  state_of "$1"
+  case $was_enabled in enabled*) ;; *)
+    case $enabled in enabled*) "$systemctl" disable "$1" ;; esac ;;
+  esac >/dev/null 2>&1 </dev/null
+  case $was_active in inactive | failed)
+    case $active in inactive | unknown) ;; *) "$systemctl" stop "$1"; "$systemctl" reset-failed "$1" ;; esac ;;
+  esac >/dev/null 2>&1 </dev/null
+}
+
+# folder name digest|absent mode owner
+back_file() {
+  [ "$(look_at "$1" "$2" 2>/dev/null)" != "$3 $4 $5" ] || return 0
+  if [ "$3" = absent ]; then
+    [ -d "$root${1:-/}" ] || return 0
+    (enter_folder "$1" && rm -f "./$2" && sync_path .) || note "$1/$2"
+  elif err=$(back_file_in "$@" 2>&1) && [ "$(look_at "$1" "$2" 2>&1)" = "$3 $4 $5" ]; then
+    say "back $1/$2"
+  else
+    note "$1/$2 ($err)"
+  fi
+}
+
+# The old file itself waits beside the new one and needs no space; else there is a copy.
+back_file_in() {
+  enter_folder "$1" || return 1
+  [ -d ./.fleet-stage ] || mkdir -m 700 ./.fleet-stage || return 1
+  enter_stage "$1" || return 1
+  rm -rf ./back && mkdir ./back || return 1
+  if holds "./old/$2" "$3"; then
+    ln "./old/$2" "./back/$2" || return 1
+  elif holds "$state/previous$1/$2" "$3"; then
+    cp -p "$state/previous$1/$2" "./back/$2" && sync_path "./back/$2" || return 1
+  else
+    echo 'what it held before is nowhere'
+    return 1
+  fi
+  [ "$uid" != 0 ] || [ "$5" = - ] || chown "$5" "./back/$2" || return 1
+  chmod "$4" "./back/$2" && mv -f "./back/$2" "../$2" || return 1
+  rm -rf ./back
+  cd -P .. && sync_path .
+}
+
+holds() {
+  found=$(sha256sum 2>/dev/null <"$1") || return 1
+  [ "${found%% *}" = "$2" ]
+}
+
+# path: a folder that this run made, while it is empty
+back_folder() { rmdir "$root$1" 2>/dev/null; }
+
+# unit or handler: with which files it was last started
+back_record() {
+  [ -n "$failed" ] || put_back "$state/revert/started/$1" "$state/started/$1"
+}
+
+back_manifest() {
+  [ -n "$failed" ] || put_back "$state/revert/manifest" "$state/manifest"
+}
+
+# A link and a rename need no space.
+put_back() {
+  rm -f "$2.new"
+  if [ ! -f "$1" ]; then rm -f "$2"
+  else { ln "$1" "$2.new" && mv -f "$2.new" "$2" && rm -f "$2.new"; } 2>/dev/null || note "$2"
+  fi
+}
+
+read_units_again() { [ -z "$systemctl" ] || "$systemctl" daemon-reload >/dev/null 2>&1 </dev/null; }
+
+# unit restart|reload|start: it serves again as it did, by the old files
+wake_unit() {
+  [ -n "$systemctl" ] && read -r was_active was_enabled 2>/dev/null <"$state/revert/units/$1" || return 0
+  state_of "$1"
+  case $was_enabled in enabled*)
+    case $enabled in enabled*) ;; *) "$systemctl" enable "$1" ;; esac ;;
+  esac >/dev/null 2>&1 </dev/null
+  case $was_active in inactive | failed | unknown) return 0 ;; esac
+  case $2 in
+    reload) [ "$active" = active ] && "$systemctl" reload "$1" || wake_anew "$1" ;;
+    start) [ "$active" = active ] || wake_anew "$1" ;;
+    *) wake_anew "$1" ;;
+  esac >/dev/null 2>&1 </dev/null
+  state_of "$1"
+  [ "$active" = active ] || [ "$was_active" != active ] || broken="$broken $1 is $active;"
+}
+
+wake_anew() {
+  "$systemctl" reset-failed "$1"
+  "$systemctl" restart "$1"
+}
+
+# the team's command on stdin: once more, over the old files
+handle_again() {
+  command=$(base64 -d)
+  sh -c "$command" >/dev/null 2>&1 </dev/null || broken="$broken a handler failed;"
+}
+
+revert_end() {
+  if [ -n "$failed$broken" ]; then
+    word="failed $(blob "$failed$broken")"
+    echo "$token $word" >"$state/reverted.new" || word='failed -'
+    [ -s "$state/reverted.new" ] || ln -f "$state/revert/failed" "$state/reverted.new"
+  else
+    word='reverted -'
+    rm -f "$state/reverted.new"
+    ln -f "$state/revert/reverted" "$state/reverted.new"
+  fi 2>/dev/null
+  mv -f "$state/reverted.new" "$state/reverted"
+  clean_stage
+  disarm
+  stop_beating
+  end_lease
+  say "$token $word"
+}

@@ -1,6 +1,7 @@
 """`fleet render`: every file of every host, to `DIR/HOST/path…` or stdout; no network."""
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -44,10 +45,18 @@ def write_tree(rendered: Mapping[str, RenderedHost], directory: Path) -> int:
             if not path.resolve().is_relative_to(directory.resolve()):
                 raise UsageError(f"{path} leads out of {directory}; nothing further was written")
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(file.content, encoding="utf-8", newline="\n")
-            path.chmod(file.mode)
+            _write(path, file)
             count += 1
     return count
+
+
+def _write(path: Path, file: RenderedFile) -> None:
+    """The mode stands before the content does: some of these files hold secrets (T39)."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    with os.fdopen(descriptor, "wb") as opened:
+        os.fchmod(descriptor, file.mode)
+        opened.truncate()
+        opened.write(file.content.encode("utf-8"))
 
 
 def _shown(file: RenderedFile) -> str:

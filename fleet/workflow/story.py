@@ -4,7 +4,7 @@ The verbs of the command line and the steps of a playbook are the methods of one
 doors. A step either adds to the run's ledger or raises a `FleetError`; only the doors print.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -42,6 +42,15 @@ class Permissions:
     adopt: bool = False
     allow_removal: int = 0
     forget_hosts: tuple[str, ...] = ()
+
+    def describe(self) -> Iterator[str]:
+        """What was allowed, for the record."""
+        if self.adopt:
+            yield "allowed: files at our paths that no manifest knows are taken over (--adopt)"
+        if self.allow_removal:
+            yield f"allowed: {self.allow_removal} titles and as many hosts may vanish (--allow-removal)"
+        if self.forget_hosts:
+            yield f"allowed: hosts that are gone for good: {', '.join(self.forget_hosts)} (--forget-host)"
 
 
 _GOOD = frozenset({Outcome.UNCHANGED, Outcome.CONVERGED})
@@ -117,6 +126,8 @@ class Story:
         if selector not in (None, "all"):
             also = {id(entity) for entity in self.reading.entities(selector)}
             wanted = tuple(entity for entity in wanted if id(entity) in also)
+        if not self.reading.inventory.entities:
+            raise EmptySelection("the inventory has no entities, so there is nobody to ask; nothing was done")
         if not wanted:
             raise EmptySelection(f"{selector!r} and --limit {self.limit!r} have no entity in common; nothing was done")
         return wanted
@@ -150,6 +161,7 @@ class Story:
         allowed = permissions or Permissions()
         reading = self.reading
         check_guards(reading.inventory, self._history, allowed.allow_removal, allowed.forget_hosts)
+        self.ledger.note(*allowed.describe())
         chosen = self.hosts(hosts)
         planned = plan_hosts(reading, self.context, chosen, self.connector, adopt=allowed.adopt)
         self.ledger.plan(planned.plan, hosts=[host.name for host in chosen])
@@ -211,6 +223,8 @@ class Story:
         reading = self.reading
         entities = self.entities(hosts)
         before = self._earlier(compare)
+        if asking.override:
+            self.ledger.note(f"override: {self.context.who} asked also what policy, schedules and maintenance spare")
         needs_hosts = asking.sources != (CONTROLLER,) or any(entity.verify.probe_from for entity in entities)
         connector = self.connector if needs_hosts and reading.inventory.hosts else None
         results = ask_entities(reading, self.context, entities, self._recorded(asking), connector)

@@ -37,6 +37,7 @@ bench: $(STAMP)
 
 # Full counts of what CI runs a sample of.
 soak: $(STAMP) packages
+	$(BIN)/pip install -q --disable-pip-version-check -e '.[fuzz]'
 	FLEET_SOAK=1 $(BIN)/python -m pytest tests
 
 $(STAMP): pyproject.toml

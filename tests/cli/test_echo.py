@@ -46,9 +46,13 @@ class Server:
         )
 
     def close(self) -> None:
-        if self._server is not None:
-            self._server.shutdown()
+        if self._server is None:
+            return
+        self._server.shutdown()
         self._server = None
+        for thread in threading.enumerate():
+            if thread.name.startswith("Acceptor"):  # pynetdicom's; another room's tests count what is left
+                thread.join(10)
 
 
 @pytest.fixture

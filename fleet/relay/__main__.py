@@ -1,0 +1,197 @@
+"""The relay's own door: `fleet relay …`, and `fleet-relay.pyz …` on a host that has nothing of fleet.
+
+Exit status: 0 as asked; 1 it could not; 2 the configuration or what was asked is wrong; 64 wrong usage.
+"""
+
+import argparse
+import json
+import os
+import resource
+import signal
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from fleet.errors import FleetError, UsageError
+from fleet.relay.config import read_config
+from fleet.relay.control import ask
+from fleet.relay.notify import Notifier
+from fleet.relay.telling import Teller
+
+WRONG_USAGE = 64
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        self.print_usage(sys.stderr)
+        self.exit(WRONG_USAGE, f"{self.prog}: {message}\n")
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The verbs; every one takes the same CONFIG."""
+    parser = _Parser(prog="fleet relay", description="A DICOM store-and-forward relay.")
+    verbs = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)
+
+    def add(name: str, words: str) -> argparse.ArgumentParser:
+        verb = verbs.add_parser(name, help=words, description=words)
+        verb.add_argument("config", type=Path, metavar="CONFIG", help="the relay's rendered JSON file")
+        return verb
+
+    add("run", "Receive, keep and forward until SIGTERM; SIGHUP reads CONFIG again.")
+    add("check", "Say whether this relay can carry out CONFIG; nothing is opened.")
+    add("status", "Queues, destinations, callers, disk.").add_argument("--json", action="store_true")
+    add("metrics", "The same for Prometheus.")
+    listing = add("list", "What is queued, waits, or is in quarantine.")
+    listing.add_argument("--state", action="append", default=[], help="only this state; may be given again")
+    add("retry", "Try again now what pauses after failures.").add_argument("destination", nargs="?")
+    quarantine = add("quarantine", "Look at the quarantine; release or drop one task of it.")
+    quarantine.add_argument("what", choices=("show", "release", "drop"))
+    quarantine.add_argument("task", nargs="?", type=int)
+    for name, words in (("pause", "Send nothing there until resumed."), ("resume", "Send there again.")):
+        add(name, words).add_argument("destination")
+    resend = add("resend", "Send a study again that the spool still holds.")
+    resend.add_argument("study", metavar="STUDY", help="its Study Instance UID")
+    resend.add_argument("--to", metavar="DEST", dest="destination")
+    add("drain", "Take no more, send what is queued, exit.")
+    when = add("when", "Where a route leads at a time, and the week that follows.")
+    when.add_argument("route")
+    when.add_argument("--at", metavar="TIME", help="ISO 8601, with a zone; now by default")
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Carry out a verb; never raises."""
+    options = vars(make_parser().parse_args(arguments))
+    verb, path = options.pop("verb"), options.pop("config")
+    try:
+        return _carry_out(verb, path, options)
+    except UsageError as error:
+        print(f"fleet relay: {error}", file=sys.stderr)
+        return WRONG_USAGE
+    except FleetError as error:
+        print(f"fleet relay: {error}", file=sys.stderr)
+        return 2 if error.found_wrong else 1
+    except (BrokenPipeError, KeyboardInterrupt):
+        return 1
+
+
+def _carry_out(verb: str, path: Path, options: dict[str, Any]) -> int:
+    if verb == "run":
+        return run(path)
+    if verb == "check":
+        return check(path)
+    config = read_config(path)
+    if verb == "when":
+        from fleet.relay.route import describe  # zones are read by this verb and the daemon alone
+
+        route = config.route(options["route"])
+        if route is None:
+            raise UsageError(
+                f"no route {options['route']!r}; there are {', '.join(each.name for each in config.routes)}"
+            )
+        print(describe(route, _time(options["at"])))
+        return 0
+    _print(verb, options, ask(config.spool, _request(verb, options)))
+    return 0
+
+
+def _time(text: str | None) -> datetime:
+    if text is None:
+        return datetime.now(UTC)
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise UsageError(f"{text!r} is no time; write it like 2026-03-29T02:30+01:00") from error
+    return found if found.tzinfo else found.astimezone()
+
+
+def _request(verb: str, options: dict[str, Any]) -> dict[str, Any]:
+    if verb == "list":
+        return {"verb": "list", "states": options["state"]}
+    if verb == "quarantine":
+        if options["what"] == "show":
+            return {"verb": "list", "states": ["quarantined", "unrouted"]}
+        if options["task"] is None:
+            raise UsageError(f"name the task to {options['what']}; `quarantine CONFIG show` lists them")
+        return {"verb": options["what"], "task": options["task"]}
+    given = {key: value for key, value in options.items() if value is not None and key != "json"}
+    return {"verb": verb, **given}
+
+
+def _print(verb: str, options: dict[str, Any], answer: Any) -> None:
+    if isinstance(answer, str):
+        print(answer, end="")
+    elif verb == "status" and not options["json"]:
+        print("\n".join(_status_lines(answer)))
+    elif isinstance(answer, list):
+        for row in answer:
+            print(json.dumps(row))
+    else:
+        print(json.dumps(answer, indent=2))
+
+
+def _status_lines(status: dict[str, Any]) -> list[str]:
+    states = ", ".join(f"{number} {state}" for state, number in status["states"].items())
+    lines = [
+        f"{status['ae_title']} on port {status['port']}, up {status['up_s']:.0f} s"
+        + (", draining" if status["draining"] else ""),
+        f"{status['associations']} associations; {states}; {status['free_bytes'] / 1e9:.1f} GB free above the reserve",
+    ]
+    for each in status["destinations"]:
+        why = f" ({each['why']})" if each["why"] else ""
+        lines.append(
+            f"  {each['destination']:<16} {each['state']:<8} {each['queued']} queued,"
+            f" oldest {each['oldest_s']:.0f} s{why}"
+        )
+    for each in status["callers"]:
+        last = datetime.fromtimestamp(each["last_at"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+        lines.append(f"  from {each['calling']:<16} last {last}, {each['instances']} instances")
+    return lines
+
+
+def check(path: Path) -> int:
+    """Whether the file can be carried out."""
+    from fleet.relay.daemon import load
+    from fleet.relay.rules import load_transform
+
+    config, warnings = load(path, load_transform(), datetime.now(UTC))
+    for warning in warnings:
+        print(warning, file=sys.stderr)
+    print(f"{path}: {len(config.routes)} routes to {len(config.destinations)} destinations, no problem")
+    return 0
+
+
+def _write_line(line: str) -> None:
+    sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def run(path: Path) -> int:
+    """The daemon, in this process and its threads."""
+    from fleet.relay.daemon import Daemon, Outside
+
+    os.umask(0o077)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold images (T73)
+    signals = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # every thread inherits this; only this one waits for them
+    tell = Teller(_write_line, os.urandom(32), time.time)
+    daemon = Daemon(path, Outside(tell, Notifier(os.environ.get("NOTIFY_SOCKET"))))
+    daemon.start()
+    try:
+        while True:
+            got = signal.sigtimedwait(signals, 1.0)
+            if got is not None and got.si_signo == signal.SIGHUP:
+                daemon.reload()
+            elif got is not None:
+                return 0
+            if not daemon.step():
+                return 0
+    finally:
+        daemon.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+"""The operator's door: a socket in the spool's folder, which only its owner and root can enter.
+
+One request a connection: a line of JSON `{"verb": …}`, answered by a line of JSON. Whoever cannot enter the folder
+cannot ask; the socket itself has mode 0600.
+"""
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.errors import FleetError
+
+SOCKET_NAME: Final = "control"
+MAX_REQUEST_BYTES: Final = 65_536
+_TIMEOUT_S: Final = 5.0
+
+Handler = Callable[[Mapping[str, Any]], Any]
+
+
+class Control:
+    """Answers operators in a thread of its own."""
+
+    def __init__(self, folder: Path, handle: Handler) -> None:
+        self._path, self._handle = folder / SOCKET_NAME, handle
+        self._path.unlink(missing_ok=True)  # the spool's lock is ours, so this is nobody's any more
+        self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        # sun_path takes 107 bytes (unix(7)); a long spool path is entered through a descriptor of its folder.
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            self._sock.bind(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}")
+        finally:
+            os.close(descriptor)
+        self._path.chmod(0o600)
+        self._sock.listen(8)
+        self._thread = threading.Thread(target=self._run, name="control", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        """Answer no more."""
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
+        self._sock.close()
+        self._path.unlink(missing_ok=True)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                sock, _ = self._sock.accept()
+            except OSError:
+                return
+            with sock, suppress(OSError):
+                sock.settimeout(_TIMEOUT_S)
+                sock.sendall(json.dumps(self._answer(_read_line(sock))).encode() + b"\n")
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                return {"error": "a request is an object"}
+            return {"answer": self._handle(request)}
+        except (FleetError, ValueError) as error:
+            return {"error": str(error)}
+        except Exception as error:  # noqa: BLE001  an operator's question never ends the relay
+            return {"error": f"internal error ({type(error).__name__})"}
+
+
+def _read_line(sock: socket.socket) -> bytes:
+    data = b""
+    while not data.endswith(b"\n") and len(data) <= MAX_REQUEST_BYTES and (piece := sock.recv(4096)):
+        data += piece
+    return data
+
+
+def ask(folder: Path, request: Mapping[str, Any]) -> Any:
+    """Ask the relay that works on a spool; raises `FleetError` when none does, or when it says no."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        raise FleetError(
+            f"the spool {folder} cannot be entered: {error.strerror}; ask as its user or as root"
+        ) from error
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(60.0)
+            sock.connect(f"/proc/self/fd/{descriptor}/{SOCKET_NAME}")
+            sock.sendall(json.dumps(request).encode() + b"\n")
+            with sock.makefile("rb") as file:
+                reply = json.loads(file.readline())
+    except (OSError, ValueError) as error:
+        raise FleetError(f"no relay answers on the spool {folder}: {error}") from error
+    finally:
+        os.close(descriptor)
+    if "error" in reply:
+        raise FleetError(reply["error"])
+    return reply["answer"]

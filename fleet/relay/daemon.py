@@ -1,0 +1,323 @@
+"""The relay as a whole: its threads, what it does beside receiving and sending, and how it starts, reloads and ends.
+
+The caller's thread does the housekeeping, one step a second: asks again about what waits for its hour or its study,
+hands studies to backups, forgets what is done, tells systemd that the loops are alive.
+"""
+
+import os
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from fleet.errors import UsageError
+from fleet.relay import ledger
+from fleet.relay.admission import Door, make_door
+from fleet.relay.committer import Committer
+from fleet.relay.config import ConfigError, read_config
+from fleet.relay.control import Control
+from fleet.relay.forward import Surroundings, Worker
+from fleet.relay.metrics import format_metrics
+from fleet.relay.notify import Notifier
+from fleet.relay.outbound import Parcel
+from fleet.relay.receive import Receiver
+from fleet.relay.route import next_backup
+from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, read_key, resolve_names
+from fleet.relay.spool import Spool, Task
+from fleet.relay.telling import Teller
+from fleet.relay.values import Config, Quarantine
+
+KEEP_S: Final = 24 * 3600.0
+_ALIVE_S: Final = 20.0
+_SELDOM: Final = 30  # steps between two looks at retention
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """What the daemon has of its process: where lines go, whom it notifies."""
+
+    tell: Teller
+    notify: Notifier
+
+
+def load(path: Path, transform: Any, now: datetime) -> tuple[Config, tuple[str, ...]]:
+    """A configuration that this relay can carry out wholly, and warnings about it; raises `ConfigError`."""
+    config = read_config(path)
+    errors, warnings = judge_schedules(config, now)
+    problems = (*check_built(config, transform), *errors)
+    if problems:
+        raise ConfigError(str(path), problems)
+    return config, warnings
+
+
+def open_door(config: Config) -> Door:
+    """The callers of a configuration, with their names looked up now."""
+    return make_door(config, resolve_names(name for caller in config.callers for name in caller.addresses))
+
+
+class Daemon:
+    """One relay; `start`, then `step` about every second, then `stop`."""
+
+    def __init__(self, path: Path, outside: Outside) -> None:
+        self._path, self._outside = path, outside
+        self._tell, self._notify = outside.tell, outside.notify
+        self._module = load_transform()
+        config, warnings = load(path, self._module, datetime.now(UTC))
+        self._warn(warnings)
+        self.spool = Spool(config.spool)
+        try:
+            self._begin(config)
+        except BaseException:
+            self.spool.close()
+            raise
+
+    def _begin(self, config: Config) -> None:
+        key = read_key(self.spool, lambda: os.urandom(32))
+        transform = None if self._module is None else self._module.transform
+        self.rules = Rules(config, self._tell, key, self.spool.work, transform)
+        found = self.spool.reconcile(time.time())
+        self._tell(
+            "reconciled",
+            instances=found.instances,
+            parts=found.removed_parts,
+            orphans=len(found.orphans),
+            missing=len(found.missing),
+        )
+        ledger.ask_again(self.spool)
+        self._committer = Committer(self.spool, lambda: self.rules, self._tell, self._wake_workers)
+        self._receiver = Receiver(self.spool, self._committer, open_door(config), self._tell, config.max_associations)
+        self._receiver.beat = self._beat
+        self.port = self._receiver.listen(config.listen.address, config.listen.port)
+        self._control = Control(self.spool.folder, self._handle)
+        self._thread = threading.Thread(target=self._receiver.serve, name="receive", daemon=True)
+        self._workers: dict[str, Worker] = {}
+        self._retired: list[Worker] = []
+        self._beaten_at = time.monotonic()
+        self._started_at = time.time()
+        self._steps = 0
+        self.is_draining = False
+
+    def start(self) -> None:
+        """Begin to take, to send and to answer."""
+        self._committer.start()
+        self._thread.start()
+        self._match_workers()
+        self._control.start()
+        self._tell("started", port=self.port, routes=len(self.rules.config.routes))
+        self._notify("READY=1", f"STATUS=listening on port {self.port}")
+
+    def stop(self) -> None:
+        """Take no more, let associations finish within their time, end. What is queued stays queued (T78)."""
+        self._notify("STOPPING=1")
+        deadline = time.monotonic() + self.rules.config.drain_timeout_s
+        for worker in self._workers.values():
+            worker.stop()
+        self._receiver.stop(self.rules.config.drain_timeout_s)
+        self._thread.join(self.rules.config.drain_timeout_s + 5)
+        self._committer.stop()
+        for worker in (*self._workers.values(), *self._retired):
+            worker.join(max(deadline - time.monotonic(), 1.0))
+        self._control.close()
+        self._tell("stopped")
+        if not self._thread.is_alive():
+            self._receiver.close()
+        self.spool.close()
+
+    # Housekeeping
+
+    def step(self) -> bool:
+        """One step of housekeeping; False when a drain is complete."""
+        self._steps += 1
+        now = time.time()
+        if self.spool.redecide(now, self.rules.decide):
+            self._wake_workers()
+        self._use_backups(now)
+        if self._steps % _SELDOM == 1:
+            self._forget(now)
+        if self._is_alive():
+            self._notify("WATCHDOG=1")
+        return not (self.is_draining and self._is_drained())
+
+    def _is_alive(self) -> bool:
+        """The loop that receives beats by itself; a step of ours came to its end."""
+        return time.monotonic() - self._beaten_at < _ALIVE_S and self._committer.is_alive
+
+    def _beat(self) -> None:
+        self._beaten_at = time.monotonic()
+
+    def _is_drained(self) -> bool:
+        states = ledger.count_states(self.spool)
+        return self._receiver.associations == 0 and states["queued"] == 0
+
+    def _use_backups(self, now: float) -> None:
+        for study, name, chosen, chosen_at, delivered_at in ledger.read_late_choices(self.spool):
+            route = self.rules.config.route(name)
+            if route is None:
+                continue
+            backup = next_backup(route, chosen, chosen_at, delivered_at, datetime.fromtimestamp(now, UTC))
+            if backup is not None and backup != chosen:
+                moved = ledger.move_study(self.spool, study, name, backup, now)
+                self._tell(
+                    "backup",
+                    study=self._tell.hash_uid(study),
+                    route=name,
+                    destination=backup,
+                    instead_of=chosen,
+                    instances=moved,
+                )
+                self._wake_workers()
+
+    def _forget(self, now: float) -> None:
+        """What is done goes after a day; earlier when room runs out, oldest first."""
+        before = now - KEEP_S if self.spool.free_bytes() > 0 else now
+        done = ledger.find_done(self.spool, before)
+        if done:
+            self._tell("forgotten", instances=self.spool.forget(done))
+
+    # Configuration
+
+    def reload(self) -> bool:
+        """Read the file again; a bad one changes nothing (the old one holds on)."""
+        self._notify.reloading()
+        try:
+            config, warnings = load(self._path, self._module, datetime.now(UTC))
+            _check_same_place(self.rules.config, config)
+        except Exception as error:  # noqa: BLE001  whatever is wrong with a new file, the old one goes on
+            self._tell("reload-refused", why=str(error))
+            self._notify("READY=1", "STATUS=a new configuration was refused, the old one holds on")
+            return False
+        self._warn(warnings)
+        self.rules = Rules(config, self._tell, self.rules.key, self.rules.work, self.rules.transform)
+        self._receiver.change(open_door(config), config.max_associations)
+        ledger.ask_again(self.spool)
+        self._match_workers()
+        self._tell("reloaded", routes=len(config.routes))
+        self._notify("READY=1", f"STATUS=listening on port {self.port}")
+        return True
+
+    def _warn(self, warnings: Sequence[str]) -> None:
+        for warning in warnings:
+            self._tell("warning", why=warning.removeprefix("warning: "))
+
+    def _match_workers(self) -> None:
+        """A worker for each destination; one whose destination changed is replaced when it has ended its instance."""
+        wanted = self.rules.config.destinations
+        for name, worker in list(self._workers.items()):
+            if wanted.get(name) != worker.destination:
+                worker.stop()
+                self._retired.append(self._workers.pop(name))
+        for name, destination in wanted.items():
+            if name not in self._workers:
+                for old in self._retired:
+                    if old.destination.ae_title == name:
+                        old.join(120.0)
+                around = Surroundings(self.spool, self._prepare, self._tell, random.random)
+                self._workers[name] = Worker(destination, around)
+                self._workers[name].start()
+
+    def _prepare(self, task: Task) -> Parcel | Quarantine:
+        return self.rules.prepare(task)
+
+    def _wake_workers(self) -> None:
+        for worker in list(self._workers.values()):
+            worker.wake()
+
+    # What operators ask
+
+    def _handle(self, request: Mapping[str, Any]) -> Any:
+        now = time.time()
+        verb = request.get("verb")
+        if verb == "status":
+            return self.status(now)
+        if verb == "metrics":
+            return format_metrics(self.status(now), self._tell.counts())
+        if verb == "list":
+            return ledger.list_tasks(self.spool, _words(request.get("states")))
+        if verb == "drain":
+            self.drain()
+            return {"draining": True}
+        changed = self._change(str(verb), request, now)
+        self._wake_workers()
+        self._tell("operator", verb=str(verb), changed=changed)
+        return {"changed": changed}
+
+    def _change(self, verb: str, request: Mapping[str, Any], now: float) -> int:
+        to = request.get("destination")
+        if to is not None and to not in self.rules.config.destinations:
+            raise UsageError(f"{to!r} is no destination; there are {', '.join(sorted(self.rules.config.destinations))}")
+        match verb, to:
+            case "retry", _:
+                for name, worker in self._workers.items():
+                    if to in {None, name}:
+                        worker.circuit.record_success()
+                return ledger.retry(self.spool, to)
+            case "pause", str():
+                return ledger.pause(self.spool, to, now)
+            case "resume", str():
+                return ledger.resume(self.spool, to)
+            case "resend", _:
+                return ledger.resend(self.spool, str(request.get("study")), to, now)
+            case "release", None:
+                return ledger.release(self.spool, int(request["task"]), now)
+            case "drop", None:
+                return ledger.drop(self.spool, int(request["task"]), now)
+        raise UsageError(f"the relay cannot {verb!r} like this")
+
+    def drain(self) -> None:
+        """Take no more, send what is queued, then end."""
+        self.is_draining = True
+        self._receiver.stop(self.rules.config.drain_timeout_s)
+        self._tell("draining")
+
+    def status(self, now: float) -> dict[str, Any]:
+        """What an operator and the metrics want to know."""
+        queues = {row["destination"]: row for row in ledger.read_queues(self.spool, now)}
+        paused = ledger.read_paused(self.spool)
+        destinations = [
+            {
+                "destination": name,
+                "queued": queues.get(name, {}).get("queued", 0),
+                "oldest_s": round(queues.get(name, {}).get("oldest_s", 0.0), 1),
+                "state": _state(worker, name in paused),
+                "why": worker.circuit.reason,
+            }
+            for name, worker in sorted(self._workers.items())
+        ]
+        return {
+            "ae_title": self.rules.config.ae_title,
+            "port": self.port,
+            "up_s": round(now - self._started_at, 1),
+            "draining": self.is_draining,
+            "associations": self._receiver.associations,
+            "states": ledger.count_states(self.spool),
+            "destinations": destinations,
+            "callers": ledger.read_callers(self.spool),
+            "free_bytes": self.spool.free_bytes(),
+            "counts": self._tell.counts(),
+        }
+
+
+def _state(worker: Worker, is_paused: bool) -> str:
+    if is_paused:
+        return "paused"
+    if worker.circuit.is_open:
+        return "down"
+    if worker.circuit.failures:
+        return "failing"
+    return "sending" if worker.is_sending else "idle"
+
+
+def _words(value: Any) -> tuple[str, ...]:
+    states = ("queued", "hold", "wait", "quarantined", "unrouted")
+    return tuple(str(each) for each in value) if isinstance(value, list) and value else states
+
+
+def _check_same_place(old: Config, new: Config) -> None:
+    """What cannot change while the relay runs."""
+    for what in ("listen", "spool", "max_pdu_bytes"):
+        if getattr(old, what) != getattr(new, what):
+            raise UsageError(f"{what} changed, which takes a restart; nothing of the new file holds until then")

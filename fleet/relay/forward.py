@@ -1,0 +1,231 @@
+"""Sends what is queued: one thread for each destination, so that none holds up another (T64).
+
+A destination has one association at a time, which keeps a series in its order (T65) and costs one negotiation for
+many instances. When associations fail, nothing is sent until a C-ECHO has been answered.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from fleet.relay.admission import VERIFICATION_UID
+from fleet.relay.header import IMPLICIT_LITTLE
+from fleet.relay.outbound import MAX_CONTEXTS, AssociationFailed, ChangedFileError, Outbound, Parcel
+from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
+from fleet.relay.spool import Spool, Task
+from fleet.relay.telling import Teller
+from fleet.relay.values import Destination, Quarantine
+
+BATCH: Final = 200
+IDLE_LOOK_S: Final = 2.0
+
+Prepare = Callable[[Task], Parcel | Quarantine]
+OpenAssociation = Callable[[Destination, Sequence[tuple[str, str]]], Outbound]
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What every worker shares."""
+
+    spool: Spool
+    prepare: Prepare
+    tell: Teller
+    dice: Callable[[], float]
+    open_association: OpenAssociation = Outbound
+    clock: Callable[[], float] = time.time
+
+
+def make_plain_parcel(task: Task) -> Parcel:
+    """An instance that goes out as it came."""
+    instance = task.instance
+    return Parcel(
+        instance.path,
+        task.data_set_offset,
+        task.size_bytes,
+        task.sha256,
+        instance.sop_class_uid,
+        instance.sop_instance_uid,
+        instance.transfer_syntax_uid,
+    )
+
+
+def read_data_set_offset(path: Path) -> int:
+    """Where the data set of a Part 10 file begins (PS3.10 7.1: (0002,0000) says how long its group is)."""
+    with path.open("rb") as file:
+        head = file.read(144)
+    if len(head) < 144 or head[128:132] != b"DICM" or head[132:136] != b"\2\0\0\0":
+        raise ValueError("it has no file meta information")
+    return 144 + int.from_bytes(head[140:144], "little")
+
+
+class Worker:
+    """Serves one destination until it is stopped."""
+
+    def __init__(self, destination: Destination, around: Surroundings) -> None:
+        self.destination = destination
+        self.circuit = Circuit()
+        self.is_sending = False
+        self._around = around
+        self._wake = threading.Event()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something may have been queued."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """End after the instance that is on its way."""
+        self._stopping = True
+        self._wake.set()
+
+    def join(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+
+    def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            try:
+                has_more = self.work()
+            except Exception as error:  # noqa: BLE001  one broken instance or disk must not end a destination for ever
+                self._tell("worker-failed", error=type(error).__name__)
+                self.circuit.record_failure(time.monotonic(), "our own fault, see the log", self._around.dice)
+                has_more = False
+            if not has_more:
+                self._wake.wait(IDLE_LOOK_S)
+
+    def work(self) -> bool:
+        """Send one batch; whether there may be more to do at once."""
+        if self._is_paused() or time.monotonic() < self.circuit.probe_at:
+            return False
+        tasks = self._around.spool.claim(self.destination.ae_title, self._around.clock(), BATCH)
+        if not tasks:
+            return False
+        if self.circuit.is_open and not self._probe():
+            return False
+        parcels = self._prepare(tasks)
+        if parcels:
+            self.is_sending = True
+            try:
+                self._send(parcels)
+            finally:
+                self.is_sending = False
+                for task, parcel in parcels:
+                    if parcel.path != task.instance.path:
+                        parcel.path.unlink(missing_ok=True)
+        return self.circuit.failures == 0
+
+    def _is_paused(self) -> bool:
+        found = self._around.spool.read("SELECT 1 FROM paused WHERE destination = ?", (self.destination.ae_title,))
+        return bool(found)
+
+    def _probe(self) -> bool:
+        """Ask a dead destination whether it lives, instead of throwing images at it."""
+        try:
+            with self._around.open_association(self.destination, ((VERIFICATION_UID, IMPLICIT_LITTLE),)) as association:
+                status = association.echo()
+                association.release()
+            if status != 0:
+                raise AssociationFailed(f"C-ECHO was answered with {status:04X}")
+        except AssociationFailed as error:
+            self._failed(str(error))
+            return False
+        self._tell("destination-back")
+        self.circuit.record_success()
+        return True
+
+    def _prepare(self, tasks: Sequence[Task]) -> list[tuple[Task, Parcel]]:
+        parcels: list[tuple[Task, Parcel]] = []
+        kinds: set[tuple[str, str]] = set()
+        for task in tasks:
+            parcel = self._around.prepare(task)
+            if isinstance(parcel, Quarantine):
+                self._quarantine(task, parcel.reason)
+                continue
+            if len(kinds | {parcel.kind}) > MAX_CONTEXTS:
+                break
+            kinds.add(parcel.kind)
+            parcels.append((task, parcel))
+        return parcels
+
+    def _send(self, parcels: Sequence[tuple[Task, Parcel]]) -> None:
+        kinds = tuple(dict.fromkeys(parcel.kind for _, parcel in parcels))
+        try:
+            with self._around.open_association(self.destination, kinds) as association:
+                self.circuit.record_success()
+                for task, parcel in parcels:
+                    if self._stopping or not self._send_one(association, task, parcel):
+                        break
+                association.release()
+        except AssociationFailed as error:
+            self._failed(str(error))
+
+    def _send_one(self, association: Outbound, task: Task, parcel: Parcel) -> bool:
+        """Whether the association may go on."""
+        if parcel.kind not in association.contexts:
+            self._again(task, "the destination does not take this kind of instance (presentation context refused)")
+            return True
+        try:
+            status = association.store(parcel)
+        except ChangedFileError as error:
+            self._quarantine(task, str(error))
+            return False
+        except FileNotFoundError:
+            self._quarantine(task, "its file is missing")
+            association.abort()
+            return False
+        except AssociationFailed as error:
+            # What it lost may be lost because of this very instance: it comes again later, behind the others.
+            self._again(task, str(error))
+            raise
+        return self._settle(task, status)
+
+    def _settle(self, task: Task, status: int) -> bool:
+        meaning = read_status(status)
+        spool, now = self._around.spool, self._around.clock()
+        if meaning is Meaning.DELIVERED:
+            spool.record_delivered(task, now)
+            self._around.tell.count("delivered")
+        elif meaning is Meaning.NOTED:
+            spool.record_delivered(task, now, f"status {status:04X}")
+            self._around.tell.count("delivered")
+            self._tell("delivered-with-warning", task, status=f"{status:04X}")
+        elif meaning is Meaning.LATER:
+            self._failed(f"it has no room (status {status:04X})")
+            return False
+        elif meaning is Meaning.REFUSED:
+            self._quarantine(task, f"refused with status {status:04X}")
+        else:
+            self._again(task, f"answered with status {status:04X}")
+        return True
+
+    def _again(self, task: Task, reason: str) -> None:
+        """T65: an instance that never gets through leaves the queue, and the queue behind it moves."""
+        if task.attempts + 1 >= MAX_ATTEMPTS:
+            self._quarantine(task, f"after {MAX_ATTEMPTS} attempts: {reason}")
+            return
+        now = self._around.clock()
+        self._around.spool.record_failed(task, now, now + make_pause_s(task.attempts, self._around.dice), reason)
+        self._around.tell.count("retried")
+        self._tell("to-be-retried", task, why=reason)
+
+    def _quarantine(self, task: Task, reason: str) -> None:
+        self._around.spool.record_quarantined(task, self._around.clock(), reason)
+        self._tell("quarantined", task, why=reason)
+
+    def _failed(self, reason: str) -> None:
+        self.circuit.record_failure(time.monotonic(), reason, self._around.dice)
+        self._tell("destination-failed", why=reason, failures=self.circuit.failures)
+
+    def _tell(self, event: str, task: Task | None = None, **fields: str | int) -> None:
+        if task is not None:
+            fields["spool_id"] = task.instance.spool_id
+            fields["route"] = task.route
+            fields["instance"] = self._around.tell.hash_uid(task.instance.sop_instance_uid)
+        self._around.tell(event, destination=self.destination.ae_title, **fields)

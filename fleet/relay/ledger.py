@@ -1,0 +1,151 @@
+"""What operators ask of the queue and change in it; every answer is a value that goes into JSON as it is."""
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from fleet.errors import UsageError
+from fleet.relay.spool import Spool
+
+MAX_ROWS: Final = 1000
+Answer = dict[str, Any]
+
+
+def read_queues(spool: Spool, now: float) -> list[Answer]:
+    """One row for each destination that something is queued for."""
+    rows = spool.read(
+        "SELECT destination, count(*), min(changed_at) FROM tasks WHERE state = 'queued' GROUP BY destination"
+    )
+    return [{"destination": name, "queued": number, "oldest_s": max(now - oldest, 0)} for name, number, oldest in rows]
+
+
+def count_states(spool: Spool) -> dict[str, int]:
+    """How many tasks are in each state that is not an end."""
+    rows = spool.read(
+        "SELECT state, count(*) FROM tasks WHERE state NOT IN ('delivered', 'skipped', 'dropped') GROUP BY state"
+    )
+    return {"queued": 0, "hold": 0, "wait": 0, "quarantined": 0, "unrouted": 0, **dict(rows)}
+
+
+def read_callers(spool: Spool) -> list[Answer]:
+    """When each calling title last stored something: the life sign of devices that do not listen."""
+    rows = spool.read("SELECT calling, last_at, instances FROM callers ORDER BY calling")
+    return [{"calling": calling, "last_at": last_at, "instances": number} for calling, last_at, number in rows]
+
+
+def read_paused(spool: Spool) -> list[str]:
+    """The destinations that an operator paused."""
+    return [row[0] for row in spool.read("SELECT destination FROM paused ORDER BY destination")]
+
+
+def list_tasks(spool: Spool, states: Sequence[str], limit: int = MAX_ROWS) -> list[Answer]:
+    """Tasks by state, oldest first."""
+    marks = ", ".join("?" * len(states))
+    rows = spool.read(
+        "SELECT t.id, i.spool_id, t.route, t.destination, t.role, t.state, t.attempts, t.reason, i.calling,"  # noqa: S608
+        " i.received_at, i.study_instance_uid, i.sop_instance_uid, i.conflict FROM tasks t"
+        f" JOIN instances i ON i.id = t.instance WHERE t.state IN ({marks}) ORDER BY t.id LIMIT ?",
+        (*states, limit),
+    )
+    names = (
+        "task", "spool_id", "route", "destination", "role", "state", "attempts", "reason", "calling", "received_at",
+        "study", "instance", "conflict",
+    )  # fmt: skip
+    return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def retry(spool: Spool, destination: str | None) -> int:
+    """What pauses after a failure is tried now."""
+    where = "" if destination is None else " AND destination = ?"
+    values = () if destination is None else (destination,)
+    return spool.change(f"UPDATE tasks SET next_at = 0 WHERE state = 'queued' AND next_at > 0{where}", values)  # noqa: S608
+
+
+def release(spool: Spool, task: int, now: float) -> int:
+    """Out of quarantine, into the queue; every step of its route is done again."""
+    return spool.change(
+        "UPDATE tasks SET state = 'queued', next_at = 0, attempts = 0, changed_at = ?"
+        " WHERE id = ? AND state = 'quarantined' AND destination IS NOT NULL",
+        (now, task),
+    )
+
+
+def drop(spool: Spool, task: int, now: float) -> int:
+    """Give up a quarantined task; its instance is kept as long as a delivered one."""
+    return spool.change(
+        "UPDATE tasks SET state = 'dropped', changed_at = ? WHERE id = ? AND state IN ('quarantined', 'unrouted')",
+        (now, task),
+    )
+
+
+def pause(spool: Spool, destination: str, now: float) -> int:
+    """Send nothing there until it is resumed, over restarts too."""
+    return spool.change("INSERT OR IGNORE INTO paused VALUES (?, ?)", (destination, now))
+
+
+def resume(spool: Spool, destination: str) -> int:
+    """Send there again."""
+    return spool.change("DELETE FROM paused WHERE destination = ?", (destination,))
+
+
+def resend(spool: Spool, study: str, destination: str | None, now: float) -> int:
+    """Queue a study again, to one destination of its routes or to all that had it."""
+    where = "" if destination is None else " AND destination = ?"
+    values: tuple[Any, ...] = (now, study) if destination is None else (now, study, destination)
+    changed = spool.change(
+        "UPDATE tasks SET state = 'queued', next_at = 0, attempts = 0, changed_at = ? WHERE study_instance_uid = ?"  # noqa: S608
+        f" AND state IN ('delivered', 'quarantined') AND destination IS NOT NULL{where}",
+        values,
+    )
+    if not changed:
+        to = f" for {destination}" if destination else ""
+        raise UsageError(f"the spool holds nothing of study {study} that was delivered{to}; it may be forgotten by now")
+    return changed
+
+
+def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) -> int:
+    """A backup takes over a whole study: what is queued moves, what was delivered elsewhere goes there as well."""
+    with spool.change_all() as connection:
+        connection.execute(
+            "INSERT INTO tasks (instance, study_instance_uid, route, destination, role, state, next_at, changed_at)"
+            " SELECT instance, study_instance_uid, route, ?, role, 'queued', 0, ? FROM tasks"
+            " WHERE study_instance_uid = ? AND route = ? AND role = 'primary' AND state = 'delivered'"
+            " AND destination != ? AND instance NOT IN"
+            " (SELECT instance FROM tasks WHERE study_instance_uid = ? AND route = ? AND destination = ?)",
+            (chosen, now, study, route, chosen, study, route, chosen),
+        )
+        moved = connection.execute(
+            "UPDATE tasks SET destination = ?, next_at = 0, attempts = 0 WHERE study_instance_uid = ? AND route = ?"
+            " AND role = 'primary' AND state = 'queued'",
+            (chosen, study, route),
+        ).rowcount
+        connection.execute(
+            "UPDATE choices SET destination = ?, chosen_at = ?, delivered_at = NULL"
+            " WHERE study_instance_uid = ? AND route = ?",
+            (chosen, now, study, route),
+        )
+        return int(moved)
+
+
+def read_late_choices(spool: Spool) -> list[tuple[str, str, str, float, float | None]]:
+    """Study, route, destination, chosen and last delivery of each study that still waits for its primary."""
+    rows = spool.read(
+        "SELECT c.study_instance_uid, c.route, c.destination, c.chosen_at, c.delivered_at FROM choices c WHERE EXISTS"
+        " (SELECT 1 FROM tasks t WHERE t.study_instance_uid = c.study_instance_uid AND t.route = c.route"
+        "  AND t.destination = c.destination AND t.role = 'primary' AND t.state = 'queued') LIMIT 1000"
+    )
+    return [tuple(row) for row in rows]
+
+
+def find_done(spool: Spool, before: float, limit: int = 500) -> list[str]:
+    """Instances of which nothing is left to do, oldest first, whose last task ended before a time."""
+    rows = spool.read(
+        "SELECT i.spool_id FROM instances i WHERE NOT EXISTS (SELECT 1 FROM tasks t WHERE t.instance = i.id"
+        " AND (t.state NOT IN ('delivered', 'skipped', 'dropped') OR t.changed_at > ?)) ORDER BY i.id LIMIT ?",
+        (before, limit),
+    )
+    return [row[0] for row in rows]
+
+
+def ask_again(spool: Spool) -> int:
+    """After a change of the configuration, what no route took is asked about again."""
+    return spool.change("UPDATE tasks SET state = 'hold', next_at = 0 WHERE state = 'unrouted'")

@@ -1,0 +1,336 @@
+"""The loop that takes connections: one thread, one selector, one buffer for all of them.
+
+Time is bounded in three ways (T69): a peer has ten seconds to ask for an association; a message that has begun has to
+come at a minimum rate from its first byte on; an association on which nothing happens is ended. Each is looked at
+a few times a second for all connections, so a thousand that dribble cost a walk over a list.
+"""
+
+import os
+import selectors
+import socket
+import time
+from collections import Counter, deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Final
+
+from fleet.dicom.pdu import AssociateRJ, AssociateRQ
+from fleet.relay.admission import BUSY, TOO_MANY, Admitted, Context, Door
+from fleet.relay.committer import Arrival, Committer
+from fleet.relay.inbound import House, Inbound
+from fleet.relay.incoming import Incoming, Refusal
+from fleet.relay.places import MAX_STRANGERS, choose_victim, may_associate
+from fleet.relay.spool import Spool
+from fleet.relay.store_command import OUT_OF_RESOURCES, CommandSet
+from fleet.relay.telling import Teller
+
+REQUEST_S: Final = 10.0
+IDLE_S: Final = 300.0
+GRACE_S: Final = 30.0
+MIN_BYTES_PER_S: Final = 4096
+FLUSH_S: Final = 5.0
+_BUFFER_BYTES: Final = 262_144
+_BACKLOG: Final = 256
+_SWEEP_S: Final = 0.25
+_FREE_LOOK_S: Final = 1.0
+_MAX_OUT_BYTES: Final = 65_536
+
+
+@dataclass(slots=True, eq=False)
+class _Connection:
+    sock: socket.socket
+    inbound: Inbound
+    opened_at: float
+    is_known: bool
+    last_at: float
+    message_at: float | None = None  # since when a message is under way
+    message_bytes: int = 0
+    over_at: float | None = None
+    counted: bool = False
+    events: int = field(default=selectors.EVENT_READ)
+
+    def overdue(self, now: float) -> str | None:
+        """Why it has to end now, if it has to."""
+        if self.over_at is not None:
+            return "it does not take our last bytes" if now - self.over_at > FLUSH_S else None
+        if not self.inbound.is_established:
+            return "no association was asked for in time" if now - self.opened_at > REQUEST_S else None
+        if self.inbound.pending is not None:
+            return None
+        if self.message_at is not None:
+            allowed_s = GRACE_S + self.message_bytes / MIN_BYTES_PER_S
+            return "its message comes too slowly" if now - self.message_at > allowed_s else None
+        return "nothing happened" if now - self.last_at > IDLE_S else None
+
+
+class Receiver:
+    """Listens; `serve` runs until `stop` was called and the associations ended or their time was over."""
+
+    def __init__(self, spool: Spool, committer: Committer, door: Door, tell: Teller, max_associations: int) -> None:
+        self.door, self.max_associations = door, max_associations
+        self._spool, self._committer, self._tell = spool, committer, tell
+        self._selector = selectors.DefaultSelector()
+        self._connections: dict[int, _Connection] = {}
+        self._answers: deque[tuple[Inbound, CommandSet, int, Refusal | None]] = deque()
+        self._by_inbound: dict[int, _Connection] = {}
+        self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._selector.register(self._wake, selectors.EVENT_READ)
+        self._buffer = bytearray(_BUFFER_BYTES)
+        self._listener: socket.socket | None = None
+        self._draining_until: float | None = None
+        self._free_bytes, self._free_looked_at = 0, float("-inf")
+        self.beat: Callable[[], None] = lambda: None  # called a few times a second while the loop lives
+        self._house = House(
+            self._judge, self._make_incoming, self._submit, self._answered, time.time, door.max_pdu_bytes
+        )
+
+    def listen(self, address: str, port: int) -> int:
+        """Open the listening socket; returns its port."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        listener = socket.socket(family, socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((address, port))
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+        self._listener = listener
+        self._selector.register(listener, selectors.EVENT_READ)
+        bound: int = listener.getsockname()[1]
+        return bound
+
+    def change(self, door: Door, max_associations: int) -> None:
+        """From now on these callers and so many associations; open ones go on as they are."""
+        self.door, self.max_associations = door, max_associations
+
+    @property
+    def associations(self) -> int:
+        """How many are open."""
+        return sum(1 for each in list(self._connections.values()) if each.counted)
+
+    def stop(self, drain_s: float) -> None:
+        """Take no more, let open associations finish for so long. May be called from any thread or signal handler."""
+        self._draining_until = time.monotonic() + drain_s
+        os.eventfd_write(self._wake, 1)
+
+    def serve(self) -> None:
+        """Run the loop."""
+        swept_at = time.monotonic()
+        while True:
+            for key, events in self._selector.select(_SWEEP_S):
+                self._handle(key, events)
+            now = time.monotonic()
+            if now - swept_at >= _SWEEP_S:
+                swept_at = now
+                self._sweep(now)
+                self.beat()
+            if self._draining_until is not None and self._is_drained(now):
+                break
+        for connection in list(self._connections.values()):
+            connection.inbound.abort("the relay stops")
+            self._flush(connection)
+            self._close(connection)
+
+    def close(self) -> None:
+        """Let go of what `serve` leaves."""
+        self._selector.close()
+        os.close(self._wake)
+
+    def _handle(self, key: selectors.SelectorKey, events: int) -> None:
+        if key.fd == self._wake:
+            with suppress(BlockingIOError):
+                os.eventfd_read(self._wake)
+            self._take_answers()
+        elif self._listener is not None and key.fd == self._listener.fileno():
+            self._accept()
+        else:
+            connection = self._connections.get(key.fd)
+            if connection is None:
+                return
+            if events & selectors.EVENT_WRITE:
+                self._flush(connection)
+            if events & selectors.EVENT_READ and connection.sock.fileno() >= 0:
+                self._read(connection)
+
+    def _is_drained(self, now: float) -> bool:
+        if self._listener is not None:
+            self._selector.unregister(self._listener)
+            self._listener.close()
+            self._listener = None
+        return not self._connections or now >= (self._draining_until or 0)
+
+    # Connections
+
+    def _accept(self) -> None:
+        assert self._listener is not None  # noqa: S101  only its own readiness leads here
+        for _ in range(64):
+            try:
+                sock, peer = self._listener.accept()
+            except BlockingIOError:
+                return
+            except OSError as error:  # EMFILE and kin: the connection waits in the backlog
+                self._tell("accept-failed", error=os.strerror(error.errno or 0))
+                return
+            self._take(sock, peer[0].removeprefix("::ffff:"))
+
+    def _take(self, sock: socket.socket, address: str) -> None:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        is_known = address in self.door.addresses
+        self._make_room(address, is_known)
+        now = time.monotonic()
+        connection = _Connection(sock, Inbound(address, self._house), now, is_known, now)
+        self._connections[sock.fileno()] = connection
+        self._by_inbound[id(connection.inbound)] = connection
+        self._selector.register(sock, selectors.EVENT_READ)
+
+    def _make_room(self, address: str, is_known: bool) -> None:
+        """Silent connections of the same address, or of the same strangers, go first; associations never."""
+        silent = [each for each in self._connections.values() if not each.counted and each.is_known == is_known]
+        by_address = Counter(each.inbound.address for each in silent)
+        if choose_victim(by_address, address, is_known):
+            victim = next(each for each in silent if each.inbound.address == address)
+        elif not is_known and len(silent) >= MAX_STRANGERS:
+            victim = silent[0]
+        else:
+            return
+        self._tell.count("pushed-out")
+        self._close(victim)
+
+    def _read(self, connection: _Connection) -> None:
+        try:
+            length = connection.sock.recv_into(self._buffer)
+        except BlockingIOError:
+            return
+        except OSError:
+            length = 0
+        if not length:
+            self._close(connection)
+            return
+        # Senders that write a message in two pieces wait for our acknowledgement of the first (Nagle); tcp(7).
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
+        inbound = connection.inbound
+        now = time.monotonic()
+        connection.last_at = now
+        with memoryview(self._buffer) as whole, whole[:length] as data:
+            inbound.feed(data)
+        self._count(connection)
+        if not inbound.is_inside:
+            connection.message_at = None
+        elif connection.message_at is None:
+            connection.message_at, connection.message_bytes = now, length
+        else:
+            connection.message_bytes += length
+        self._flush(connection)
+
+    def _count(self, connection: _Connection) -> None:
+        if connection.inbound.is_established and not connection.counted:
+            connection.counted = True
+            self._tell.count("association")
+
+    def _flush(self, connection: _Connection) -> None:
+        inbound = connection.inbound
+        if inbound.out:
+            try:
+                sent = connection.sock.send(inbound.out)
+                del inbound.out[:sent]
+            except BlockingIOError:
+                pass
+            except OSError:
+                self._close(connection)
+                return
+        if inbound.is_over:
+            connection.over_at = connection.over_at or time.monotonic()
+            if not inbound.out:
+                self._close(connection)
+                return
+        self._watch(connection)
+
+    def _watch(self, connection: _Connection) -> None:
+        out = len(connection.inbound.out)
+        events = selectors.EVENT_WRITE if out else 0
+        if out < _MAX_OUT_BYTES and not connection.inbound.is_over:
+            events |= selectors.EVENT_READ
+        if events != connection.events:
+            connection.events = events
+            self._selector.modify(connection.sock, events)
+
+    def _close(self, connection: _Connection) -> None:
+        if connection.sock.fileno() < 0:
+            return
+        inbound = connection.inbound
+        inbound.close()
+        self._selector.unregister(connection.sock)
+        del self._connections[connection.sock.fileno()]
+        del self._by_inbound[id(inbound)]
+        with suppress(OSError):  # so that our last bytes are not lost to what the peer still sends
+            connection.sock.shutdown(socket.SHUT_WR)
+        connection.sock.close()
+        if inbound.calling or inbound.ending != "closed":
+            self._tell(
+                "association-ended",
+                ending=inbound.ending,
+                address=inbound.address,
+                calling=inbound.calling,
+                called=inbound.called,
+                instances=inbound.instances,
+            )
+
+    def _sweep(self, now: float) -> None:
+        for connection in list(self._connections.values()):
+            why = connection.overdue(now)
+            if why is not None:
+                connection.inbound.abort(why)
+                self._flush(connection)
+                if connection.over_at is not None and now - connection.over_at > FLUSH_S:
+                    self._close(connection)
+
+    # What associations ask of the house
+
+    def _judge(self, request: AssociateRQ, address: str) -> Admitted | AssociateRJ:
+        verdict = self.door.judge(request, address)
+        if isinstance(verdict, AssociateRJ):
+            return verdict
+        if self._draining_until is not None:
+            return BUSY
+        used = Counter(each.inbound.address for each in self._connections.values() if each.counted)
+        if not may_associate(used, address, self.door.addresses, self.max_associations):
+            self._tell.count("too-many")
+            return TOO_MANY
+        return verdict
+
+    def _make_incoming(self, command: CommandSet, context: Context) -> Incoming | Refusal:
+        now = time.monotonic()
+        if now - self._free_looked_at > _FREE_LOOK_S:
+            self._free_looked_at, self._free_bytes = now, self._spool.free_bytes()
+        if self._free_bytes <= 0:
+            self._tell.count("refused-full")
+            return Refusal(OUT_OF_RESOURCES, "spool: low on space")
+        spool_id = os.urandom(12).hex()
+        incoming = Incoming(command, context, spool_id, self._spool.part_path(spool_id))
+        incoming.begin()
+        return incoming
+
+    def _submit(self, arrival: Arrival) -> None:
+        self._committer.submit(arrival)
+
+    def _answered(self, inbound: Inbound, request: CommandSet, context_id: int, refusal: Refusal | None) -> None:
+        self._answers.append((inbound, request, context_id, refusal))
+        os.eventfd_write(self._wake, 1)
+
+    def _take_answers(self) -> None:
+        while self._answers:
+            inbound, request, context_id, refusal = self._answers.popleft()
+            if refusal is not None:
+                self._tell(
+                    "refused",
+                    status=f"{refusal.status:04X}",
+                    why=refusal.comment,
+                    instance=self._tell.hash_uid(request.sop_instance_uid),
+                    calling=inbound.calling,
+                )
+            connection = self._by_inbound.get(id(inbound))
+            if connection is None or connection.inbound is not inbound:
+                continue
+            connection.last_at = time.monotonic()
+            inbound.stored(request, context_id, refusal)
+            self._flush(connection)

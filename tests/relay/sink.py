@@ -1,0 +1,123 @@
+"""A destination that does what a test says: answers with given statuses, rejects, hangs or goes away."""
+
+import hashlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from fleet.dicom.items import PresentationContextAC
+from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ, DataTF, PduReader, PresentationDataValue, ReleaseRP
+from fleet.dicom.pdu import decode_pdu as decode
+from fleet.relay.store_command import C_ECHO_RQ, CommandSet, decode_command, encode_response
+
+
+@dataclass(slots=True)
+class Script:
+    """`status` says how an instance is answered; None closes the connection, an int below zero says nothing at all."""
+
+    status: Callable[[str], int | None] = lambda _uid: 0
+    reject: AssociateRJ | None = None
+    refuse_contexts: bool = False
+    received: list[tuple[str, str]] = field(default_factory=list)  # UID, SHA-256 of the data set
+    associations: int = 0
+    largest_request: int = 0
+    echoes: int = 0
+    port: int = 0
+
+    def uids(self) -> list[str]:
+        return [uid for uid, _ in self.received]
+
+
+@contextmanager
+def sinking(script: Script, port: int = 0) -> Iterator[Script]:
+    """Serve a script on loopback until the block ends."""
+    listener = socket.create_server(("127.0.0.1", port))
+    script.port = listener.getsockname()[1]
+    open_socks: list[socket.socket] = []
+
+    def serve() -> None:
+        while True:
+            try:
+                sock, _ = listener.accept()
+            except OSError:
+                return
+            open_socks.append(sock)
+            threading.Thread(target=_converse, args=(sock, script), daemon=True).start()
+
+    thread = threading.Thread(target=serve, daemon=True)
+    thread.start()
+    try:
+        yield script
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        for sock in open_socks:
+            sock.close()
+        thread.join(5)
+
+
+def _converse(sock: socket.socket, script: Script) -> None:  # noqa: PLR0912  a dialogue is read best in one piece
+    reader = PduReader(1 << 20)
+    command, data_set = bytearray(), hashlib.sha256()
+    waiting: CommandSet | None = None
+    try:
+        while data := sock.recv(1 << 18):
+            reader.feed(data)
+            while (whole := reader.next_pdu()) is not None:
+                pdu = decode(whole)
+                if isinstance(pdu, AssociateRQ):
+                    script.associations += 1
+                    script.largest_request = max(script.largest_request, len(whole))
+                    sock.sendall(_answer(pdu, script))
+                elif isinstance(pdu, DataTF):
+                    for value in pdu.values:
+                        if value.is_command:
+                            command += value.data
+                            if value.is_last:
+                                waiting = decode_command(bytes(command))
+                                command.clear()
+                                if waiting.field == C_ECHO_RQ:
+                                    script.echoes += 1
+                                    _respond(sock, value.context_id, waiting, 0)
+                            continue
+                        data_set.update(value.data)
+                        if value.is_last and waiting is not None:
+                            if not _take(sock, value.context_id, waiting, data_set.hexdigest(), script):
+                                return
+                            data_set = hashlib.sha256()
+                else:
+                    sock.sendall(ReleaseRP().encode())
+    except OSError:
+        return
+    finally:
+        sock.close()
+
+
+def _answer(request: AssociateRQ, script: Script) -> bytes:
+    if script.reject is not None:
+        return script.reject.encode()
+    result = 3 if script.refuse_contexts else 0
+    return AssociateAC(
+        tuple(
+            PresentationContextAC(each.context_id, result, each.transfer_syntaxes[0])
+            for each in request.presentation_contexts
+        )
+    ).encode()
+
+
+def _take(sock: socket.socket, context_id: int, request: CommandSet, digest: str, script: Script) -> bool:
+    status = script.status(request.sop_instance_uid)
+    if status is None:
+        return False
+    if status in {0, 0xB000}:
+        script.received.append((request.sop_instance_uid, digest))
+    if status >= 0:
+        _respond(sock, context_id, request, status)
+    return True
+
+
+def _respond(sock: socket.socket, context_id: int, request: CommandSet, status: int) -> None:
+    value = PresentationDataValue(context_id, encode_response(request, status), is_command=True, is_last=True)
+    sock.sendall(DataTF((value,)).encode())

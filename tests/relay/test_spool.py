@@ -1,0 +1,173 @@
+"""The spool: what is acknowledged stays, what is not leaves no trace."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from fleet.relay import ledger
+from fleet.relay.spool import Spool, SpoolError, SpoolFullError, Stored
+from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
+
+
+def to_archive(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+    return (Decision("all", "send", "ARCHIVE"),)
+
+
+def make_stored(spool: Spool, name: str, uid: str = "1.2.3.4", sha256: str = "aa", **elements: str) -> Stored:
+    path = spool.path(name)
+    path.write_bytes(b"file")
+    instance = ReceivedInstance(
+        name, path, "CT1", "RELAY", "1.2", uid, "1.2.3", "CT", "1.2.840.10008.1.2", 5.0, elements
+    )
+    return Stored(instance, 4, 0, sha256)
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Spool:
+    return Spool(tmp_path / "spool")
+
+
+def test_an_instance_is_queued_for_each_destination_in_one_go(spool: Spool) -> None:
+    def both(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+        return (Decision("all", "send", "ARCHIVE"), Decision("all", "send", "COPY", "optional"))
+
+    assert spool.add([make_stored(spool, "a")], both) == [True]
+    assert [task.instance.spool_id for task in spool.claim("ARCHIVE", 10, 5)] == ["a"]
+    assert [task.role for task in spool.claim("COPY", 10, 5)] == ["optional"]
+
+
+def test_the_same_bytes_again_change_nothing(spool: Spool) -> None:
+    """T66."""
+    spool.add([make_stored(spool, "a")], to_archive)
+    assert spool.add([make_stored(spool, "b")], to_archive) == [False]
+    assert len(spool.claim("ARCHIVE", 10, 5)) == 1
+
+
+def test_other_bytes_under_one_uid_are_both_kept_and_flagged(spool: Spool) -> None:
+    """T66: never silently replaced."""
+    spool.add([make_stored(spool, "a"), make_stored(spool, "b", sha256="bb")], to_archive)
+    assert [row["conflict"] for row in ledger.list_tasks(spool, ["queued"])] == [0, 1]
+
+
+def test_what_no_route_takes_is_kept_and_listed(spool: Spool) -> None:
+    spool.add([make_stored(spool, "a")], lambda _instance, _study: ())
+    assert ledger.count_states(spool)["unrouted"] == 1
+    ledger.ask_again(spool)
+    assert spool.redecide(10, to_archive) == 1
+    assert len(spool.claim("ARCHIVE", 10, 5)) == 1
+
+
+def test_what_waits_for_its_study_is_asked_again_when_more_of_it_arrives(spool: Spool) -> None:
+    def after_report(_instance: ReceivedInstance, study: StudyFacts) -> tuple[Decision, ...]:
+        if "SR" in study.seen.get("Modality", ()):
+            return (Decision("all", "send", "ARCHIVE"),)
+        return (Decision("all", "wait", until=100.0),)
+
+    spool.add([make_stored(spool, "a", "1.1", Modality="CT")], after_report)
+    assert spool.redecide(50, after_report) == 0
+    spool.add([make_stored(spool, "b", "1.2", "bb", Modality="SR")], after_report)
+    assert spool.redecide(50, after_report) == 1
+    assert len(spool.claim("ARCHIVE", 50, 5)) == 2
+
+
+def test_a_choice_is_made_once_for_a_study(spool: Spool) -> None:
+    """T72."""
+    seen: list[dict[str, str]] = []
+
+    def record(_instance: ReceivedInstance, study: StudyFacts) -> tuple[Decision, ...]:
+        seen.append(dict(study.choices))
+        return (Decision("all", "send", study.choices.get("all", "ARCHIVE")),)
+
+    spool.add([make_stored(spool, "a", "1.1")], record)
+    spool.add([make_stored(spool, "b", "1.2", "bb")], record)
+    assert seen == [{}, {"all": "ARCHIVE"}]
+
+
+def test_a_backup_takes_over_the_whole_study_delivered_instances_too(spool: Spool) -> None:
+    spool.add([make_stored(spool, "a", "1.1"), make_stored(spool, "b", "1.2", "bb")], to_archive)
+    first, second = spool.claim("ARCHIVE", 10, 5)
+    spool.record_delivered(first, 20.0)
+    assert ledger.move_study(spool, "1.2.3", "all", "BACKUP", 30.0) == 2
+    assert {task.instance.spool_id for task in spool.claim("BACKUP", 40, 5)} == {"a", "b"}
+    spool.record_delivered(second, 50.0)  # an answer of the old one that comes late settles nothing of the new one
+    assert len(spool.claim("BACKUP", 60, 5)) == 2
+
+
+def test_a_second_relay_on_one_spool_is_refused(spool: Spool) -> None:
+    """T77."""
+    with pytest.raises(SpoolError, match="another relay works"):
+        Spool(spool.folder)
+
+
+def test_a_spool_of_a_newer_relay_is_refused_and_a_scratched_one_too(spool: Spool) -> None:
+    """T78."""
+    spool.path("a").write_bytes(b"file")
+    spool.close()
+    database = spool.folder / "queue.sqlite"
+    connection = sqlite3.connect(database)
+    connection.execute("PRAGMA user_version = 99")
+    connection.close()
+    with pytest.raises(SpoolError, match="newer relay"):
+        Spool(spool.folder)
+    database.unlink()
+    with pytest.raises(SpoolError, match="not overwritten"):
+        Spool(spool.folder)
+
+
+def test_a_folder_that_others_may_read_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "spool").mkdir(mode=0o755)
+    with pytest.raises(SpoolError, match="0700"):
+        Spool(tmp_path / "spool")
+
+
+def test_a_start_removes_parts_moves_orphans_aside_and_tells_of_missing_files(spool: Spool) -> None:
+    """T60: what a crash leaves between two steps."""
+    spool.add([make_stored(spool, "kept"), make_stored(spool, "gone", "1.9", "bb")], to_archive)
+    spool.path("gone").unlink()
+    spool.path("orphan").write_bytes(b"file")
+    spool.part_path("half").write_bytes(b"fi")
+    found = spool.reconcile(10.0)
+    assert (found.removed_parts, found.orphans, found.missing) == (1, ("orphan.dcm",), ("gone",))
+    assert (spool.folder / "orphans" / "orphan.dcm").exists()
+    assert [task.instance.spool_id for task in spool.claim("ARCHIVE", 20, 5)] == ["kept"]
+
+
+def test_a_crash_while_forgetting_is_finished_on_the_next_start(spool: Spool) -> None:
+    spool.add([make_stored(spool, "a")], to_archive)
+    spool.change("UPDATE instances SET forgetting = 1")
+    assert spool.reconcile(10.0).instances == 0
+    assert not spool.path("a").exists()
+
+
+def test_only_what_is_done_is_forgotten(spool: Spool) -> None:
+    spool.add([make_stored(spool, "a", "1.1"), make_stored(spool, "b", "1.2", "bb")], to_archive)
+    spool.record_delivered(spool.claim("ARCHIVE", 10, 1)[0], 20.0)
+    assert ledger.find_done(spool, 19.0) == []
+    assert ledger.find_done(spool, 21.0) == ["a"]
+    assert spool.forget(["a"]) == 1
+    assert spool.read("SELECT spool_id FROM instances") == [("b",)]
+
+
+def test_quarantine_is_shown_released_and_dropped(spool: Spool) -> None:
+    spool.add([make_stored(spool, "a")], to_archive)
+    task = spool.claim("ARCHIVE", 10, 1)[0]
+    spool.record_quarantined(task, 20.0, "because")
+    assert [row["reason"] for row in ledger.list_tasks(spool, ["quarantined"])] == ["because"]
+    assert spool.claim("ARCHIVE", 30, 1) == []
+    assert ledger.release(spool, task.task_id, 30.0) == 1
+    spool.record_quarantined(spool.claim("ARCHIVE", 40, 1)[0], 40.0, "again")
+    assert ledger.drop(spool, task.task_id, 50.0) == 1
+    assert ledger.find_done(spool, 60.0) == ["a"]
+
+
+def test_a_full_queue_records_nothing(spool: Spool) -> None:
+    """T61."""
+    pages = spool.read("PRAGMA page_count")[0][0]
+    spool._durable.execute(f"PRAGMA max_page_count = {pages}")
+    many = [make_stored(spool, f"x{number}", f"1.{number}", f"{number}", Keyword="v" * 500) for number in range(1000)]
+    with pytest.raises(SpoolFullError):
+        spool.add(many, to_archive)
+    assert spool.read("SELECT count(*) FROM instances") == [(0,)]
+    spool._durable.execute("PRAGMA max_page_count = 1000000")
+    assert spool.add([make_stored(spool, "last", "9.9", "zz")], to_archive) == [True]

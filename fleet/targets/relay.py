@@ -27,6 +27,11 @@ def find_variables(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(_VARIABLE.findall(text)))
 
 
+def find_keywords(text: str) -> tuple[str, ...]:
+    """The elements whose values an edit's value takes in; what stands within `{{ }}` is a variable."""
+    return tuple(dict.fromkeys(_KEYWORD.findall(_VARIABLE.sub("", text))))
+
+
 def explain_text(text: str, variables: Mapping[str, Any]) -> str | None:
     """Why a text with `{{ var }}` cannot be filled; None where it can."""
     rest = _VARIABLE.sub("", text)

@@ -1,0 +1,15 @@
+"""The values of Modality (0008,0060) that PS3.3 C.7.3.1.1.1 defines: others are allowed, and are mostly slips."""
+
+from typing import Final
+
+_CURRENT: Final = """
+    ANN AR ASMT AU BDUS BI BMD CFM CR CT CTPROTOCOL DG DMS DOC DX ECG EEG EMG EOG EPS ES FID GM HC HD IO IOL IVOCT IVUS
+    KER KO LEN LS M3D MG MR NM OAM OCT OP OPM OPT OPTBSV OPTENF OPV OSS OT PA PLAN POS PR PT PX REG RESP RF RG RTDOSE
+    RTIMAGE RTINTENT RTPLAN RTRAD RTRECORD RTSEGANN RTSTRUCT RWV SEG SM SMR SR SRF STAIN TEXTUREMAP TG US VA XA
+    XAPROTOCOL XC
+"""
+# What was made with a retired one is still sent.
+_RETIRED: Final = "AS CD CF CP CS DD DF DM DS EC FA FS LP MA MS OPR ST VF"
+
+MODALITIES: Final = frozenset(_CURRENT.split())
+RETIRED_MODALITIES: Final = frozenset(_RETIRED.split())

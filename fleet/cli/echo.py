@@ -16,6 +16,7 @@ from fleet.cli.door import default_history
 from fleet.cli.echo_text import format_probe
 from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import UsageError
+from fleet.verify.der import format_certificate_pem, format_key_pem
 from fleet.verify.probe import ProbeOptions, probe
 from fleet.verify.values import Outcome, Timeouts, TlsSettings
 from fleet.workflow.call import Call
@@ -59,6 +60,11 @@ class DcmtkCommand(click.Command):
         """`-aet X` and `+cf FILE` become what click knows."""
         try:
             return super().parse_args(ctx, [DCMTK.get(word, word) for word in args])
+        except click.BadOptionUsage as error:
+            short = next((word for word in args if DCMTK.get(word) == error.option_name), None)
+            if short is None:
+                raise
+            raise click.UsageError(f"{short}: {error.message}", error.ctx) from error
         except click.BadParameter as error:
             long = error.param.opts[0] if error.param else None
             short = next((word for word in args if DCMTK.get(word) == long), None)
@@ -105,7 +111,11 @@ _TLS = _options(
     click.option("--add-crl-file", type=_FILE, help="+crl: a revocation list."),
     click.option("--cipher", multiple=True, help="+cs: a cipher suite."),
     click.option("--require-peer-cert", is_flag=True, help="-rc: verify the peer's certificate (default)."),
-    click.option("--verify-peer-cert", is_flag=True, help="-vc: verify it if present."),
+    click.option(
+        "--verify-peer-cert",
+        is_flag=True,
+        help="-vc: verify it if present; a TLS server always presents one, so this is -rc.",
+    ),
     click.option("--ignore-peer-cert", is_flag=True, help="-ic: do not verify it."),
 )
 _SAYING = _options(
@@ -172,8 +182,12 @@ def _timeouts(options: dict[str, Any]) -> Timeouts:
 
 def _typed_call(peer: str, port: str | None, options: dict[str, Any]) -> Call:
     """Address, port and titles as typed."""
-    if port is None or not (port.isascii() and port.isdigit()) or not 1 <= int(port[:6]) <= 65535:
-        raise UsageError(f"PEER PORT: {port or 'no port'} is no number from 1 to 65535; nothing was asked")
+    if port is None:
+        host, colon, behind = peer.rpartition(":")
+        typed = f"{host} {behind}" if colon and behind.isdigit() else f"{peer} PORT"
+        raise UsageError(f"there is no port: type `fleet echo {typed}`, or --as CALLER {peer}; nothing was asked")
+    if not (port.isascii() and port.isdigit()) or not 1 <= int(port[:6]) <= 65535:
+        raise UsageError(f"the port {port!r} is no number from 1 to 65535; nothing was asked")
     called, calling = options["call"] or "ANY-SCP", options["aetitle"] or "ECHOSCU"
     _check_titles({"-aec": called, "-aet": calling})
     return Call(peer, int(port), called, calling)
@@ -213,23 +227,26 @@ def _tls(options: dict[str, Any]) -> TlsSettings | None:
     pair = options["enable_tls"]
     if options["disable_tls"] or not (pair or options["anonymous_tls"]):
         return None
-    if options["der_keys"]:
-        raise UsageError("-der: keys in DER are not built yet; convert them: openssl x509 -inform der -out cert.pem")
-    if options["verify_peer_cert"]:
-        raise UsageError("-vc: TLS clients here verify always (-rc) or never (-ic); nothing was asked")
-    if len(options["add_cert_file"]) > 1:
-        raise UsageError("+cf: give one file; several certificates may stand in it, or use +cd")
     password = "" if options["null_passwd"] else options["use_passwd"]
     if password is None and pair and options["std_passwd"] and sys.stdin.isatty():
         password = click.prompt("password of the private key", hide_input=True, err=True)
     return TlsSettings(
-        ca_file=str(options["add_cert_file"][0]) if options["add_cert_file"] else None,
+        ca_pem="".join(_read_pem(path, options, format_certificate_pem) for path in options["add_cert_file"]) or None,
         ca_folder=str(options["add_cert_dir"]) if options["add_cert_dir"] else None,
         crl_file=str(options["add_crl_file"]) if options["add_crl_file"] else None,
-        cert_file=str(pair[1]) if pair else None,
-        key_file=str(pair[0]) if pair else None,
+        cert_pem=_read_pem(pair[1], options, format_certificate_pem) if pair else None,
+        key_pem=_read_pem(pair[0], options, format_key_pem) if pair else None,
         key_password=password,
         require_certificate=not options["ignore_peer_cert"],
         check_name=False,  # dcmtk verifies the chain alone; the inventory's `tls.verify.name` is for sweeps
         ciphers=":".join(options["cipher"]) or None,
     )
+
+
+def _read_pem(path: Path, options: dict[str, Any], format_pem: Callable[[bytes], str]) -> str:
+    """A file as PEM text; with -der it is DER."""
+    try:
+        data = path.read_bytes()
+        return format_pem(data) if options["der_keys"] else data.decode("ascii", "replace").rstrip() + "\n"
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path}: {error}") from error

@@ -152,7 +152,6 @@ def test_a_ca_file_that_is_none_is_named_and_not_a_bug(door: Door, tmp_path: Pat
         (["-to", "0"], "-to"),
         (["-pdu", "10"], "-pdu"),
         (["-xyz"], "-x"),
-        (["-der", "+tla"], "openssl"),
     ],
 )
 def test_a_slip_is_64_names_the_option_and_asks_nobody(door: Door, words: list[str], says: str) -> None:

@@ -1,5 +1,6 @@
 """Our sweep and dcmtk's servers, called by absolute path: pip's pynetdicom shadows their names."""
 
+import base64
 import contextlib
 import shutil
 import socket
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.cli.main import main
 from fleet.verify.probe import ProbeOptions, probe
 from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
@@ -147,3 +149,23 @@ def test_tls_to_a_plain_storescp_is_called_that(tmp_path: Path) -> None:
         result = ask(port, tls=TlsSettings(require_certificate=False))
     assert result.outcome is Outcome.TLS_FAILED
     assert "speak TLS" in result.detail
+
+
+@pytest.mark.parametrize("verifying", ["-rc", "-vc"])
+def test_fleet_echo_speaks_tls_with_files_in_der(tmp_path: Path, verifying: str) -> None:
+    authority = make_authority("Hospital")
+    certificate, key = make_certificate(authority, ["127.0.0.1"], 60)
+    other = make_authority("Other")
+    files = {"ca": authority.pem, "other": other.pem, "cert": certificate, "key": key}
+    for name, text in files.items():
+        (tmp_path / f"{name}.pem").write_text(text)
+        der = base64.b64decode("".join(text.split("-----")[2].split()))
+        (tmp_path / f"{name}.der").write_bytes(der)
+    paths = {name: str(tmp_path / f"{name}.pem") for name in files}
+    ders = {name: str(tmp_path / f"{name}.der") for name in files}
+    with storescp(tmp_path, "+tls", paths["key"], paths["cert"], "+cf", paths["ca"], "+py") as port:
+        place = ["127.0.0.1", str(port)]
+        own = ["+tls", ders["key"], ders["cert"], "-der", "-pw", verifying]
+        assert main(["echo", *own, "+cf", ders["other"], "+cf", ders["ca"], *place]) == 0
+        assert main(["echo", *own, "+cf", ders["other"], *place]) == 2
+        assert main(["echo", *own, "+cf", paths["ca"], *place]) == 64

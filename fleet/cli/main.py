@@ -83,6 +83,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return error.exit_code
     except click.UsageError as error:
         error.show(sys.stderr)
+        print(_hint(error), end="", file=sys.stderr)
         return WRONG_USAGE
     except click.ClickException as error:
         error.show(sys.stderr)
@@ -97,6 +98,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # noqa: BLE001  the last catch: a bug must end as status 1, not as a guess
         return status_of(error)
     return status if isinstance(status, int) else 0
+
+
+def _hint(error: click.UsageError) -> str:
+    """The two slips behind a word too many: a selector without quotes, an inventory without -i."""
+    if error.ctx is None or not error.message.startswith("Got unexpected extra argument"):
+        return ""
+    known = {parameter.name for parameter in error.ctx.command.params}
+    hints = ["quote a selector that has spaces: 'kind=modality site=north'"] if "selector" in known else []
+    hints += ["name the inventory with -i"] if "inventory" in known else []
+    return f"Hint: {'; '.join(hints)}.\n" if hints else ""
 
 
 def run() -> None:

@@ -1,7 +1,8 @@
 """`--compare last`: what is different from the sweep before, target by target. Pure."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Final
 
 from fleet.report.palette import PLAIN, Palette
@@ -25,13 +26,18 @@ class Comparison:
     newly_failing: tuple[tuple[EchoLine, EchoLine], ...]
     failing_otherwise: tuple[tuple[EchoLine, EchoLine], ...]
     recovered: tuple[tuple[EchoLine, EchoLine], ...]
-    slower: tuple[tuple[EchoLine, EchoLine], ...]
+    slower: tuple[tuple[EchoLine, EchoLine, float], ...]  # and what is usual
     appeared: tuple[EchoLine, ...]
     gone: tuple[EchoLine, ...]
 
 
-def compare_sweeps(before: Sequence[EchoLine], now: Sequence[EchoLine]) -> Comparison:
-    """What changed from one sweep to the next, in the order of the new one."""
+def compare_sweeps(
+    before: Sequence[EchoLine], now: Sequence[EchoLine], habits: Mapping[_Key, float] = MappingProxyType({})
+) -> Comparison:
+    """What changed from one sweep to the next, in the order of the new one.
+
+    `habits` are the seconds that a target usually takes; without one it is compared with the sweep before.
+    """
     old, new = _by_target(before), _by_target(now)
     pairs = [(old[key], line) for key, line in new.items() if key in old]
     asked = [(was, is_) for was, is_ in pairs if not (_is_skipped(was) or _is_skipped(is_))]
@@ -39,16 +45,28 @@ def compare_sweeps(before: Sequence[EchoLine], now: Sequence[EchoLine]) -> Compa
         newly_failing=tuple(pair for pair in asked if pair[0].as_desired and not pair[1].as_desired),
         failing_otherwise=tuple(pair for pair in asked if _fails_otherwise(*pair)),
         recovered=tuple(pair for pair in asked if not pair[0].as_desired and pair[1].as_desired),
-        slower=tuple(pair for pair in asked if _is_slower(*pair)),
+        slower=tuple(
+            (*pair, usual_s) for pair in asked for usual_s in _usual(*pair, habits) if _is_slower(*pair, usual_s)
+        ),
         appeared=tuple(line for key, line in new.items() if key not in old),
         gone=tuple(line for key, line in old.items() if key not in new),
     )
 
 
 def _by_target(lines: Iterable[EchoLine]) -> dict[_Key, EchoLine]:
-    return {
-        tuple(line.value(key) for key in ("ae_title", "address", "port", "calling", "from")): line for line in lines
-    }
+    return {_key(line): line for line in lines}
+
+
+def _key(line: EchoLine) -> _Key:
+    return tuple(line.value(key) for key in ("ae_title", "address", "port", "calling", "from"))
+
+
+def _usual(before: EchoLine, now: EchoLine, habits: Mapping[_Key, float]) -> tuple[float, ...]:
+    """What to compare with; nothing where there is no answer before."""
+    habit = habits.get(_key(now))
+    if habit is None and before.outcome != "answered":
+        return ()
+    return (habit if habit is not None else before.value("elapsed_s") or 0.0,)
 
 
 def _is_skipped(line: EchoLine) -> bool:
@@ -59,12 +77,12 @@ def _fails_otherwise(before: EchoLine, now: EchoLine) -> bool:
     return not before.as_desired and not now.as_desired and before.outcome != now.outcome
 
 
-def _is_slower(before: EchoLine, now: EchoLine) -> bool:
-    """Three times as long, and by an amount that a person would notice; only answers are compared."""
+def _is_slower(before: EchoLine, now: EchoLine, usual_s: float) -> bool:
+    """Three times as long as usual, and by an amount that a person would notice; only answers are compared."""
     if before.outcome != "answered" or now.outcome != "answered":
         return False
-    was, is_ = before.value("elapsed_s") or 0.0, now.value("elapsed_s") or 0.0
-    return bool(is_ > SLOWER_FACTOR * was and is_ - was >= SLOWER_BY_S)
+    is_s = now.value("elapsed_s") or 0.0
+    return bool(is_s > SLOWER_FACTOR * usual_s and is_s - usual_s >= SLOWER_BY_S)
 
 
 def format_comparison(comparison: Comparison, run_id: str, palette: Palette = PLAIN) -> str:
@@ -77,12 +95,16 @@ def _lines(comparison: Comparison, palette: Palette) -> Iterator[str]:
     told = (
         ("bad", "newly failing", comparison.newly_failing),
         ("bad", "failing otherwise", comparison.failing_otherwise),
-        ("warn", "slower", comparison.slower),
+        ("warn", "slower", tuple(each[:2] for each in comparison.slower)),
         ("good", "recovered", comparison.recovered),
     )
+    usual = {id(now): usual_s for _, now, usual_s in comparison.slower}
     for style, word, pairs in told:
         for before, now in pairs:
-            change = f"was {_state(before)}, is {_state(now)}"
+            usual_s = usual.get(id(now))
+            is_habit = word == "slower" and usual_s is not None and usual_s != before.value("elapsed_s")
+            habit = f" (usually {usual_s:.3f} s)" if is_habit else ""
+            change = f"was {_state(before)}, is {_state(now)}{habit}"
             detail = safe_text(now.value("detail") or "")
             yield f"{palette.paint(style, word)}: {_name(now)}: {change} {detail}".rstrip()
     for word, lines in (("not asked before", comparison.appeared), ("no longer asked", comparison.gone)):

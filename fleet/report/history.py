@@ -20,6 +20,7 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
 from fleet.errors import HistoryError
 from fleet.report import history_tables as tables
+from fleet.report.habit import find_habits
 from fleet.report.history_file import check_absence, check_file, make_private, make_private_folder, rebuild_hint
 from fleet.report.masking import mask_arguments
 from fleet.report.records import AppliedFleet, FailingSince, RunStart, SheetMark, Snapshot, StoredRun
@@ -275,6 +276,11 @@ class History:
     def failing_since(self) -> tuple[FailingSince, ...]:
         """What the last sweep found not as desired, with the first run of each unbroken streak."""
         return find_streaks(self._read)
+
+    @_whole
+    def habits(self) -> Mapping[tuple[Any, ...], float]:
+        """How long each target usually took to answer in the last sweeps."""
+        return find_habits(self._read)
 
     def check(self) -> None:
         """Read every page (`fleet doctor`). Raises `HistoryError` naming the first fault."""

@@ -5,10 +5,10 @@ asked there ended the same way. Pure; nothing is guessed from a part of a group.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from ipaddress import ip_address, ip_network
-from typing import Final
+from typing import Any, Final
 
 from fleet.report.summary import EchoLine
 
@@ -24,6 +24,7 @@ class SharedCause:
     dimension: str
     value: str
     lines: tuple[EchoLine, ...]
+    since: str = ""
 
     @property
     def count(self) -> int:
@@ -32,7 +33,8 @@ class SharedCause:
 
     def __str__(self) -> str:
         where = "all that were asked" if not self.dimension else f"all of {self.dimension}={self.value}"
-        return f"{self.count} {self.outcome}: {where}"
+        since = f" since {self.since}" if self.since else ""
+        return f"{self.count} {self.outcome}: {where}{since}"
 
 
 def find_shared_causes(lines: Sequence[EchoLine]) -> tuple[tuple[SharedCause, ...], tuple[EchoLine, ...]]:
@@ -75,3 +77,21 @@ def _value(line: EchoLine, dimension: str) -> str | None:
     except ValueError:
         return None
     return str(ip_network((address, 24 if address.version == 4 else 64), strict=False))
+
+
+def add_since(cause: SharedCause, failing_since: Mapping[tuple[Any, ...], str], started_at: str) -> SharedCause:
+    """The cause with the time from which all its members fail, where that was before this run.
+
+    The time of day for today, the date as well for an earlier day; times are UTC, as in all records.
+    """
+    times = [
+        failing_since.get((line.value("ae_title"), line.value("address"), line.value("port"))) for line in cause.lines
+    ]
+    known = [time for time in times if time is not None]
+    if len(known) < len(times):
+        return cause
+    since = max(known)
+    if since >= started_at:
+        return cause
+    day, clock = since[:10], f"{since[11:16]}Z"
+    return replace(cause, since=clock if day == started_at[:10] else f"{day} {clock}")

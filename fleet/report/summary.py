@@ -206,6 +206,7 @@ class RunReport:
     notices: tuple[str, ...] = ()
     by_hand: tuple[BoxLine, ...] = ()
     unconfirmed: tuple[str, ...] = ()
+    failing_since: Mapping[tuple[Any, ...], str] = field(default_factory=dict)  # (title, address, port) → time
 
     @cached_property
     def all_hosts(self) -> tuple[HostLine, ...]:

@@ -9,7 +9,7 @@ from typing import Final
 from fleet.errors import Problem, Severity
 from fleet.report.palette import PLAIN, Palette
 from fleet.report.records import StoredRun
-from fleet.report.share import find_shared_causes
+from fleet.report.share import add_since, find_shared_causes
 from fleet.report.summary import (
     BoxLine,
     EchoLine,
@@ -134,7 +134,8 @@ def format_sweep(report: RunReport, palette: Palette = PLAIN, *, all_results: bo
     if not report.echoes and not report.unreported:
         return ""
     causes, _ = find_shared_causes(report.echoes)
-    shared = [palette.paint("bad", safe_text(str(cause))) for cause in causes]
+    dated = (add_since(cause, report.failing_since, report.started_at) for cause in causes)
+    shared = [palette.paint("bad", safe_text(str(cause))) for cause in dated]
     failing = sorted(report.failed_echoes, key=_echo_order)
     others = sorted((line for line in report.echoes if line.as_desired), key=_echo_order)
     shown = [*failing, *(line for line in others if all_results or line.warnings)]

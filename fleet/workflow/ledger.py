@@ -155,6 +155,12 @@ class Ledger:
         """The boxes that a person has to change."""
         self._put(by_hand=tuple(by_hand), unconfirmed=tuple(unconfirmed))
 
+    def _failing_since(self) -> Mapping[tuple[Any, ...], str]:
+        """Since when that fails which fails now; nothing is looked up where nothing does."""
+        if self._history is None or all(line.as_desired for line in self._recorded_echoes):
+            return {}
+        return {(each.ae_title, each.address, each.port): each.since_at for each in self._history.failing_since()}
+
     def finish(self, error: BaseException | None = None) -> RunReport:
         """Close the run with its one value; `error` is why it ended before its time."""
         self.keep_echoes()
@@ -172,6 +178,7 @@ class Ledger:
             hosts=tuple(self._recorded_hosts.values()),
             echoes=tuple(sorted(self._recorded_echoes, key=_story_order)),
             asked=self._asked or None,
+            failing_since=self._failing_since(),
         )
         report = self._report
         if self._history is not None:

@@ -53,6 +53,15 @@ class Permissions:
             yield f"allowed: hosts that are gone for good: {', '.join(self.forget_hosts)} (--forget-host)"
 
 
+@dataclass(frozen=True, slots=True)
+class _Earlier:
+    """The sweep to compare with, and the seconds that each target usually takes."""
+
+    run_id: str
+    lines: Sequence[EchoLine]
+    habits: Mapping[tuple[object, ...], float]
+
+
 _GOOD = frozenset({Outcome.UNCHANGED, Outcome.CONVERGED})
 
 
@@ -271,25 +280,25 @@ class Story:
             )
         return found
 
-    def _earlier(self, compare: str | None) -> tuple[str, Sequence[EchoLine]] | None:
+    def _earlier(self, compare: str | None) -> _Earlier | None:
         """The sweep to compare with, read before this one is recorded. Raises `HistoryError` for an unknown run."""
         if compare is None or self._history is None:
             return None
         if compare != "last":
             run_id = self._history.show_run(compare).run_id
-            return run_id, self._history.echo_results(run_id)
+            return _Earlier(run_id, self._history.echo_results(run_id), self._history.habits())
         last = self._history.last_sweep()
         if last is None:
             self.ledger.note("--compare last: this is the first sweep that history has, so there is nothing to compare")
             return None
-        return last[0].run_id, last[1]
+        return _Earlier(last[0].run_id, last[1], self._history.habits())
 
-    def _tell_comparison(self, before: tuple[str, Sequence[EchoLine]] | None) -> None:
+    def _tell_comparison(self, before: _Earlier | None) -> None:
         if before is None:
             return
         self.ledger.keep_echoes()
-        run_id, lines = before
-        told = format_comparison(compare_sweeps(lines, self.ledger.echo_lines), run_id)
+        compared = compare_sweeps(before.lines, self.ledger.echo_lines, before.habits)
+        told = format_comparison(compared, before.run_id)
         self.ledger.note(*told.splitlines())
 
     def drift(self, hosts: str | None = None) -> Planned:

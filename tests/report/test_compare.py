@@ -1,8 +1,11 @@
 """What changed since the last sweep."""
 
+from pathlib import Path
+
 from fleet.report.compare import Comparison, compare_sweeps, format_comparison
+from fleet.report.history import open_history
 from fleet.report.summary import EchoLine
-from tests.report.rows import echo
+from tests.report.rows import echo, start
 
 
 def names(comparison: Comparison) -> dict[str, list[str]]:
@@ -59,3 +62,27 @@ def test_the_bad_news_comes_first() -> None:
 
 def test_nothing_new_is_one_line() -> None:
     assert format_comparison(compare_sweeps(NOW, NOW), "r1") == "no change since r1\n"
+
+
+def test_slower_is_measured_by_a_targets_own_habit() -> None:
+    key = ("A", "10.20.0.11", 11112, "FLEET_SCU", "controller")
+    before, now = [echo("A", elapsed_s=2.0)], [echo("A", elapsed_s=2.1)]
+    assert compare_sweeps(before, now).slower == ()
+    slower = compare_sweeps(before, now, {key: 0.1})
+    assert format_comparison(slower, "r1").startswith(
+        "slower: A 10.20.0.11:11112: was answered in 2.000 s, is answered"
+    )
+    assert "(usually 0.100 s)" in format_comparison(slower, "r1")
+    assert compare_sweeps([echo("A", elapsed_s=0.1)], now, {key: 2.0}).slower == (), "it is always that slow"
+
+
+def test_a_habit_is_the_median_of_at_least_three_answers(tmp_path: Path) -> None:
+    key = ("A", "10.20.0.11", 11112, "FLEET_SCU", "controller")
+    with open_history(tmp_path / "history.sqlite") as history:
+        for number, elapsed_s in enumerate((0.1, 0.3, 9.0, 0.2)):
+            assert (key in history.habits()) is (number >= 3)
+            run_id = f"r{number}"
+            history.record_run_start(start(run_id))
+            history.record_echo_results(run_id, [echo("A", elapsed_s=elapsed_s)])
+            history.record_echo_results(run_id, [echo("B", "refused", elapsed_s=0.1)])
+        assert history.habits() == {key: 0.25}

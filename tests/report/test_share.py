@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fleet.report.share import find_shared_causes
+from fleet.report.share import add_since, find_shared_causes
 from fleet.report.summary import EchoLine
 from tests.report.rows import echo
 
@@ -51,3 +51,15 @@ def test_a_network_is_a_cause_across_sites() -> None:
 def test_a_host_that_asks_in_vain_is_the_cause_rather_than_those_it_asks() -> None:
     lines = [echo(f"A{n}", "unknown", site=f"s{n % 2}", address=f"10.{n}.0.1", asker="relay-1") for n in range(4)]
     assert told([*lines, echo(site="s0"), echo(site="s1")])[0] == ["4 unknown: all of from=relay-1"]
+
+
+def test_a_cause_says_since_when_all_its_members_fail() -> None:
+    causes, _ = find_shared_causes([south(n) for n in range(3)])
+    started = "2026-11-20T04:00:00Z"
+    since = {(f"S{n}", f"10.{n}.0.1", 11112): f"2026-11-20T01:5{n}:30Z" for n in range(3)}
+    assert str(add_since(causes[0], since, started)) == "3 connect_timeout: all that were asked since 01:52Z"
+    earlier = dict.fromkeys(since, "2026-11-18T01:58:00Z")
+    assert str(add_since(causes[0], earlier, started)).endswith("since 2026-11-18 01:58Z")
+    assert add_since(causes[0], dict.fromkeys(since, started), started).since == ""
+    del since["S1", "10.1.0.1", 11112]
+    assert add_since(causes[0], since, started).since == ""

@@ -1,0 +1,135 @@
+"""The daemon as operators and systemd see it."""
+
+import json
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fleet.relay.__main__ import main
+from tests.relay.configs import make_document, make_route
+from tests.relay.house import make_data_set
+from tests.relay.process import ROOT, Relay, relaying, wait_for
+from tests.relay.sink import Script, sinking
+from tests.relay.test_receive import parcel
+
+
+def send(relay: Relay, folder: Path, *uids: str) -> None:
+    with relay.connect() as association:
+        for uid in uids:
+            assert association.store(parcel(folder, make_data_set(uid), uid)) == 0
+        association.release()
+
+
+def test_what_comes_in_goes_out_and_is_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
+        send(relay, tmp_path, "1.2.1", "1.2.2")
+        wait_for(lambda: sorted(script.uids()) == ["1.2.1", "1.2.2"])
+        wait_for(lambda: relay.ask("status")["states"]["queued"] == 0)
+        status = relay.ask("status")
+        assert status["counts"]["stored"] == status["counts"]["delivered"] == 2
+        assert [caller["instances"] for caller in status["callers"]] == [2]
+        assert 'fleet_relay_events_total{event="delivered"} 2' in relay.ask("metrics")
+        assert main(["status", str(relay.config)]) == 0
+        assert "ARCHIVE" in capsys.readouterr().out
+        for path in relay.spool.rglob("*"):
+            assert stat.S_IMODE(path.stat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+        assert relay.stop() == 0
+        for planted in ("PLANTED", "1.2.1", "1.2.2"):  # T73
+            assert planted not in relay.log.read_text()
+
+
+def test_a_bad_new_file_keeps_the_old_one_and_a_good_one_holds_at_once(tmp_path: Path) -> None:
+    with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
+        assert relay.process is not None
+        with relay.connect() as association:
+            relay.config.write_text(json.dumps({**relay.document, "surprise": 1}))
+            relay.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: any(each["event"] == "reload-refused" for each in relay.events()))
+            relay.document["further_titles"] = ["SECOND"]
+            relay.write()
+            relay.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: any(each["event"] == "reloaded" for each in relay.events()))
+            assert association.store(parcel(tmp_path, make_data_set("1.2.5"), "1.2.5")) == 0
+        wait_for(lambda: script.uids() == ["1.2.5"])
+
+
+def test_pause_resume_resend_and_drain(tmp_path: Path) -> None:
+    with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
+        relay.ask("pause", destination="ARCHIVE")
+        send(relay, tmp_path, "1.2.7")
+        assert relay.ask("status")["destinations"][0]["state"] == "paused"
+        assert [row["state"] for row in relay.ask("list")] == ["queued"]
+        assert script.uids() == []
+        relay.ask("resume", destination="ARCHIVE")
+        wait_for(lambda: script.uids() == ["1.2.7"])
+        wait_for(lambda: relay.ask("status")["states"]["queued"] == 0)
+        assert relay.ask("resend", study="1.2.3", destination="ARCHIVE") == {"changed": 1}
+        relay.ask("drain")
+        assert relay.process is not None
+        assert relay.process.wait(15) == 0
+        assert script.uids() == ["1.2.7", "1.2.7"]
+
+
+def test_a_quarantined_instance_is_released_by_its_number(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    answers = [0xC000, 0]
+    with sinking(Script(status=lambda _uid: answers.pop(0))) as script, relaying(tmp_path, script.port) as relay:
+        send(relay, tmp_path, "1.2.9")
+        wait_for(lambda: relay.ask("status")["states"]["quarantined"] == 1)
+        assert main(["quarantine", str(relay.config), "show"]) == 0
+        task = json.loads(capsys.readouterr().out)["task"]
+        assert main(["quarantine", str(relay.config), "release", str(task)]) == 0
+        wait_for(lambda: script.uids() == ["1.2.9"])
+
+
+def test_systemd_is_told_when_it_is_ready_alive_and_stopping(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, sinking(Script()) as script:
+        sock.bind(str(tmp_path / "notify"))
+        sock.settimeout(10)
+        relay = Relay(tmp_path, script.port)
+        relay.start(NOTIFY_SOCKET=str(tmp_path / "notify"))
+        assert sock.recv(1000).startswith(b"READY=1")
+        assert sock.recv(1000) == b"WATCHDOG=1"
+        assert relay.stop() == 0
+        rest = b""
+        while b"STOPPING=1" not in rest:
+            rest = sock.recv(1000)
+
+
+def test_a_second_relay_exits(tmp_path: Path) -> None:
+    """T77."""
+    with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
+        done = subprocess.run(
+            [sys.executable, "-m", "fleet.relay", "run", str(relay.config)],
+            capture_output=True, text=True, timeout=20, check=False, cwd=ROOT,
+        )  # fmt: skip
+        assert done.returncode == 1
+        assert "another relay works" in done.stderr
+
+
+def test_what_is_not_built_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = make_document(tmp_path / "spool", routes=[make_route(when={"elements": {"NoSuchKeyword": ["x"]}})])
+    document["destinations"]["ARCHIVE"]["tls"] = {"ca_file": None, "server_name": "archive"}
+    path = tmp_path / "relay.json"
+    path.write_text(json.dumps(document))
+    assert main(["check", str(path)]) == 2
+    told = capsys.readouterr().err
+    assert "TLS to destinations is not built" in told
+    assert "NoSuchKeyword is no keyword" in told
+    assert not (tmp_path / "spool").exists()
+
+
+def test_verbs_without_a_relay_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "relay.json"
+    path.write_text(json.dumps(make_document(tmp_path / "spool")))
+    assert main(["status", str(path)]) == 1
+    assert "cannot be entered" in capsys.readouterr().err
+    assert main(["when", str(path), "all", "--at", "2026-03-29T02:30+01:00"]) == 0
+    assert "all at Sun 2026-03-29 01:30" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as raised:
+        main(["dance", str(path)])
+    assert raised.value.code == 64

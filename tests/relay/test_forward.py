@@ -1,0 +1,238 @@
+"""Sending: what a destination's answers lead to."""
+
+import io
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from fleet.dicom.pdu import AssociateRJ
+from fleet.relay import ledger
+from fleet.relay.forward import Surroundings, Worker, make_plain_parcel, read_data_set_offset
+from fleet.relay.incoming import encode_file_meta
+from fleet.relay.outbound import MAX_CONTEXTS, Outbound, make_request
+from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
+from fleet.relay.spool import Spool, Stored, hash_file
+from fleet.relay.telling import Teller
+from fleet.relay.values import Decision, Destination, Endpoint, ReceivedInstance, StudyFacts
+from tests.relay.house import CT, EXPLICIT, make_data_set
+from tests.relay.sink import Script, sinking
+
+
+class Bench:
+    """A spool with some instances, and a worker on a scripted destination."""
+
+    def __init__(self, folder: Path, script: Script, count: int = 3, response_s: float = 5.0) -> None:
+        self.spool = Spool(folder / "spool")
+        self.told = io.StringIO()
+        place = Destination("ARCHIVE", "RELAY", (Endpoint("127.0.0.1", script.port),), False, None, 1, 1, 1)
+        around = Surroundings(
+            self.spool,
+            make_plain_parcel,
+            Teller(self.write, bytes(32), time.time),
+            lambda: 0.5,
+            lambda to, kinds: Outbound(to, kinds, response_s),
+        )
+        self.worker = Worker(place, around)
+        self.spool.add([self.store(number) for number in range(count)], self.decide)
+
+    def write(self, line: str) -> None:
+        self.told.write(line + "\n")
+
+    @staticmethod
+    def decide(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+        return (Decision("all", "send", "ARCHIVE"),)
+
+    def store(self, number: int, pixels: int = 200_000) -> Stored:
+        uid = f"1.2.3.{number}"
+        name = f"{number:024x}"
+        meta = encode_file_meta(CT, uid, EXPLICIT)
+        path = self.spool.path(name)
+        path.write_bytes(meta + make_data_set(uid, pixels=pixels))
+        instance = ReceivedInstance(name, path, "CT1", "RELAY", CT, uid, "1.2.3", "CT", EXPLICIT, 1.0)
+        return Stored(instance, path.stat().st_size, len(meta), hash_file(path))
+
+    def states(self) -> dict[str, str]:
+        rows = self.spool.read("SELECT i.sop_instance_uid, t.state FROM tasks t JOIN instances i ON i.id = t.instance")
+        return dict(rows)
+
+    def reasons(self) -> list[str]:
+        return [row["reason"] for row in ledger.list_tasks(self.spool, ["queued", "quarantined", "delivered"])]
+
+
+def test_one_association_carries_all_in_order(tmp_path: Path) -> None:
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 5)
+        bench.worker.work()
+        assert script.uids() == [f"1.2.3.{number}" for number in range(5)]
+        assert script.associations == 1
+        assert set(bench.states().values()) == {"delivered"}
+
+
+@pytest.mark.parametrize("pixels", [1, 16_000, 16_384, 131_072, 262_144, 262_143 * 2])
+def test_the_data_set_arrives_byte_for_byte_whatever_its_length(tmp_path: Path, pixels: int) -> None:
+    import hashlib
+
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 0)
+        bench.spool.add([bench.store(1, pixels)], bench.decide)
+        bench.worker.work()
+        digest = hashlib.sha256(make_data_set("1.2.3.1", pixels=pixels)).hexdigest()
+        assert script.received == [("1.2.3.1", digest)]
+
+
+@pytest.mark.parametrize(
+    ("status", "state", "circuit_failures"),
+    [
+        (0x0000, "delivered", 0),
+        (0xB000, "delivered", 0),
+        (0xB007, "delivered", 0),
+        (0x0111, "delivered", 0),
+        (0xA700, "queued", 1),
+        (0xA701, "queued", 1),
+        (0xA900, "quarantined", 0),
+        (0xC000, "quarantined", 0),
+        (0x0122, "quarantined", 0),
+        (0x0110, "queued", 0),
+        (0x0124, "queued", 0),
+        (0x1234, "queued", 0),
+    ],
+)
+def test_what_an_answer_means(tmp_path: Path, status: int, state: str, circuit_failures: int) -> None:
+    """T63."""
+    with sinking(Script(status=lambda _uid: status)) as script:
+        bench = Bench(tmp_path, script, 1)
+        bench.worker.work()
+        assert bench.states() == {"1.2.3.0": state}
+        assert bench.worker.circuit.failures == circuit_failures
+
+
+def test_one_refused_instance_does_not_hold_up_those_behind_it(tmp_path: Path) -> None:
+    """T65."""
+    with sinking(Script(status=lambda uid: 0xC001 if uid.endswith("1") else 0)) as script:
+        bench = Bench(tmp_path, script, 4)
+        bench.worker.work()
+        assert script.uids() == ["1.2.3.0", "1.2.3.2", "1.2.3.3"]
+        assert bench.states()["1.2.3.1"] == "quarantined"
+        assert "refused with status C001" in bench.reasons()
+
+
+def test_an_instance_that_never_gets_through_leaves_the_queue_after_some_attempts(tmp_path: Path) -> None:
+    """T65: a destination that falls over at this very instance."""
+    with sinking(Script(status=lambda uid: None if uid.endswith("0") else 0)) as script:
+        bench = Bench(tmp_path, script, 2)
+        for _ in range(2 * MAX_ATTEMPTS):
+            bench.spool.change("UPDATE tasks SET next_at = 0 WHERE state = 'queued'")
+            bench.worker.circuit = Circuit()
+            bench.worker.work()
+        assert bench.states() == {"1.2.3.0": "quarantined", "1.2.3.1": "delivered"}
+
+
+@pytest.mark.parametrize("answer", ["reject", "hang", "drop", "contexts", "nobody"])
+def test_a_destination_that_does_not_take_it_loses_nothing(tmp_path: Path, answer: str) -> None:
+    """T63: rejects, hangs, drops after the data before the answer, refuses the context, is not there."""
+    script = Script(
+        status=lambda _uid: {"hang": -1, "drop": None}.get(answer, 0),
+        reject=AssociateRJ(1, 1, 7) if answer == "reject" else None,
+        refuse_contexts=answer == "contexts",
+    )
+    with sinking(script):
+        bench = Bench(tmp_path, script, 2, response_s=0.3)
+        if answer == "nobody":
+            bench.worker.destination = Destination("ARCHIVE", "R", (Endpoint("127.0.0.1", 1),), False, None, 1, 1, 1)
+        bench.worker.work()
+        assert set(bench.states().values()) == {"queued"}
+        assert script.received == []
+        assert bench.worker.circuit.failures == (0 if answer == "contexts" else 1)
+
+
+def test_a_dead_destination_is_probed_by_c_echo_before_images_go_there(tmp_path: Path) -> None:
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 1)
+        bench.worker.circuit = Circuit(failures=3, probe_at=0.0)
+        bench.worker.work()
+        assert script.echoes == 1
+        assert script.uids() == ["1.2.3.0"]
+        bench.worker.circuit = Circuit(failures=3, probe_at=time.monotonic() + 60)
+        bench.spool.change("UPDATE tasks SET state = 'queued'")
+        assert not bench.worker.work()
+        assert script.echoes == 1
+
+
+def test_a_file_that_changed_on_the_disk_is_quarantined_and_never_completed(tmp_path: Path) -> None:
+    """T76: every byte of the data set's head, a few of its pixels, one less, one more."""
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 0)
+        bench.spool.add([bench.store(1, 64)], bench.decide)
+        path = bench.spool.path(f"{1:024x}")
+        whole = path.read_bytes()
+        variants = [whole[:at] + bytes((whole[at] ^ 1,)) + whole[at + 1 :] for at in range(0, len(whole), 7)]
+        for variant in [*variants, whole[:-1], whole + b"\0"]:
+            path.write_bytes(variant)
+            bench.spool.change("UPDATE tasks SET state = 'queued', next_at = 0")
+            bench.worker.circuit = Circuit()
+            bench.worker.work()
+            assert bench.states() == {"1.2.3.1": "quarantined"}
+        assert script.received == []
+
+
+def test_a_missing_file_is_quarantined(tmp_path: Path) -> None:
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 2)
+        bench.spool.path(f"{0:024x}").unlink()
+        bench.worker.work()
+        bench.worker.work()
+        assert bench.states() == {"1.2.3.0": "quarantined", "1.2.3.1": "delivered"}
+
+
+def test_a_paused_destination_gets_nothing(tmp_path: Path) -> None:
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 1)
+        ledger.pause(bench.spool, "ARCHIVE", 1.0)
+        assert not bench.worker.work()
+        ledger.resume(bench.spool, "ARCHIVE")
+        bench.worker.work()
+        assert script.uids() == ["1.2.3.0"]
+
+
+def test_two_destinations_do_not_know_of_each_other(tmp_path: Path) -> None:
+    """T64: the primary down, the copy up."""
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 0)
+
+        def both(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+            return (Decision("all", "send", "DOWN"), Decision("all", "send", "ARCHIVE", "optional"))
+
+        bench.spool.add([bench.store(1)], both)
+        bench.worker.work()
+        rows = bench.spool.read("SELECT destination, state FROM tasks ORDER BY id")
+        assert rows == [("DOWN", "queued"), ("ARCHIVE", "delivered")]
+
+
+def test_a_request_for_all_contexts_stays_below_16_kilobytes() -> None:
+    place = Destination("A" * 16, "B" * 16, (Endpoint("127.0.0.1", 104),), False, None, 1, 1, 1)
+    kinds = [
+        (f"1.2.840.10008.5.1.4.1.1.{'9' * 36}{number:03}", "1.2.840.10008.1.2.4." + "9" * 40)
+        for number in range(MAX_CONTEXTS)
+    ]
+    assert max(len(uid) for kind in kinds for uid in kind) <= 64
+    assert len(make_request(place, kinds).encode()) < 16_384
+
+
+def test_pauses_grow_and_differ() -> None:
+    assert make_pause_s(0, lambda: 0.5) < make_pause_s(3, lambda: 0.5) < make_pause_s(60, lambda: 0.5) < 86_400
+    assert make_pause_s(3, lambda: 0.0) != make_pause_s(3, lambda: 1.0)
+
+
+def test_every_status_has_a_meaning() -> None:
+    assert {read_status(status) for status in range(0x10000)} == set(Meaning)
+
+
+def test_the_data_set_of_a_part_10_file_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(encode_file_meta(CT, "1.2.3", EXPLICIT) + b"data")
+    assert path.read_bytes()[read_data_set_offset(path) :] == b"data"
+    path.write_bytes(os.urandom(200))
+    with pytest.raises(ValueError, match="no file meta"):
+        read_data_set_offset(path)

@@ -23,6 +23,7 @@ from tests.push.fake_host import FakeConnector, FakeHost
 
 NOW = datetime(2026, 11, 20, 14, 0, tzinfo=UTC)  # a Friday afternoon
 
+KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
 HEAD = """\
 fleet:
   name: test
@@ -39,7 +40,7 @@ def host_rows(names: Sequence[str], **more: str) -> str:
     rows = ""
     for number, name in enumerate(names, start=1):
         rest = more.get(name.replace("-", "_"), "")
-        rows += f'  {name}: {{address: 127.0.30.{number}, host_keys: ["ssh-ed25519 AAAA"]{rest}}}\n'
+        rows += f'  {name}: {{address: 127.0.30.{number}, host_keys: ["{KEY}"]{rest}}}\n'
     return f"hosts:\n{rows}"
 
 

@@ -14,6 +14,7 @@ from fleet.plan.decide import make_host_plan
 from fleet.plan.diff import escape_text
 from fleet.plan.steps import HostPlan, Plan
 from fleet.push.apply import ApplySettings, apply_batch
+from fleet.push.lock import Claim
 from fleet.push.observe import HostReading, ObserveSettings, observe_fleet
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.transport import Connector
@@ -125,7 +126,8 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     groups = partners(work.reading)
     batches = make_batches(order, batching.serial, groups)
     by_name = {host.name: host for host in planned.hosts}
-    settings = ApplySettings(forks=work.context.forks, hold_s=batching.hold_s)
+    claim = Claim(f"{work.context.who} at {work.context.where}", work.context.run_id)
+    settings = ApplySettings(forks=work.context.forks, hold_s=batching.hold_s, claim=claim)
     observer = work.context.observer
     observer(StageStarted("apply", len(order)))
     for number, batch in enumerate(batches, start=1):

@@ -42,7 +42,12 @@ from fleet.relay.values import Deidentify
 PSEUDONYM_VRS: Final = frozenset({"LO", "SH", "PN", "UC"})
 _DATES: Final = frozenset({"DA", "DT", "TM"})
 _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
-_SECONDARY_CAPTURES: Final = "1.2.840.10008.5.1.4.1.1.7"
+# Screens and ultrasound: their pixels bear the name as a rule, and the flag is mostly absent (PS3.4 table B.5-1).
+_SCREENS: Final = {
+    "1.2.840.10008.5.1.4.1.1.3": "ultrasound",
+    "1.2.840.10008.5.1.4.1.1.6": "ultrasound",
+    "1.2.840.10008.5.1.4.1.1.7": "a secondary capture",
+}
 # Kept texts that are looked through for words of the patient's identity; codes and units are looked through elsewhere.
 _SEARCHED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _NUMBERS: Final = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00101002})  # of the patient and the order
@@ -118,9 +123,10 @@ def check_pixels(dataset: Dataset) -> None:
     burned_in = str(dataset.get("BurnedInAnnotation", "") or "").strip().upper()
     if burned_in == "YES":
         raise CannotDeidentifyError("BurnedInAnnotation says that there is writing in the pixels")
-    sop_class = str(dataset.get("SOPClassUID", ""))
-    if burned_in != "NO" and (sop_class + ".").startswith(_SECONDARY_CAPTURES + "."):
-        raise CannotDeidentifyError("a secondary capture that does not say BurnedInAnnotation NO may show a name")
+    sop_class = f"{dataset.get('SOPClassUID', '')}."
+    screen = next((name for uid, name in _SCREENS.items() if sop_class.startswith(f"{uid}.")), None)
+    if screen and burned_in != "NO":
+        raise CannotDeidentifyError(f"{screen} that does not say BurnedInAnnotation NO may show a name")
     if "EncapsulatedDocument" in dataset:
         raise CannotDeidentifyError("EncapsulatedDocument holds a whole document, which cannot be cleaned")
     for group in range(0x6000, 0x6020, 2):

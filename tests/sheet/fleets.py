@@ -24,8 +24,13 @@ flows:
 NORTH = """
 site: north
 hosts:
-  pacs-1: {address: 10.20.0.11, host_keys: ["ssh-ed25519 AAAA"]}
-  pacs-2: {address: 10.20.0.12, ssh: {port: 2222, jump: pacs-1}, host_keys: ["ssh-ed25519 AAAA"]}
+  pacs-1:
+    address: 10.20.0.11
+    host_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"]
+  pacs-2:
+    address: 10.20.0.12
+    ssh: {port: 2222, jump: pacs-1}
+    host_keys: ["ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"]
 entities:
   - ae_title: PACS
     kind: archive

@@ -122,7 +122,9 @@ def row(number: int) -> str:
 
 
 ARCHIVE = """hosts:
-  h1: {address: 10.0.0.11, host_keys: [ssh-ed25519 AAAA]}
+  h1:
+    address: 10.0.0.11
+    host_keys: [ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f]
 flows: [{from: kind=modality, to: kind=archive, services: [storage]}]
 entities:
   - ae_title: A_PACS

@@ -109,6 +109,7 @@ class BoxState(StrEnum):
     OPEN = "open"
     UNCONFIRMED = "unconfirmed"
     DONE = "done"
+    UNCHANGED = "unchanged"  # of a comparison, which knows no marks and so cannot say `done`
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,10 @@ def _decide(sheet: Sheet, mark: Mark | None, has_marks: bool) -> BoxStatus:
 
 
 def compare_sheets(old: Iterable[Sheet], new: Iterable[Sheet], since: str) -> tuple[BoxStatus, ...]:
-    """What changed between two inventories, whatever was marked: open where something is to be typed."""
+    """What changed between two inventories, whatever was marked.
+
+    `open` where something is to be typed, else `unchanged`: whether anybody ever said that it is done is not asked.
+    """
     before = {sheet.box: sheet for sheet in old}
     return tuple(_compare_one(before.get(sheet.box), sheet, since) for sheet in new)
 
@@ -149,7 +153,7 @@ def _compare_one(old: Sheet | None, new: Sheet, since: str) -> BoxStatus:
         return BoxStatus(new, BoxState.OPEN, f"new since {since}")
     changes = changed_since(old.typed(), new)
     if not changes:
-        return BoxStatus(new, BoxState.DONE, f"unchanged since {since}")
+        return BoxStatus(new, BoxState.UNCHANGED, f"unchanged since {since}")
     return BoxStatus(new, BoxState.OPEN, f"{len(changes)} to change since {since}", changes)
 
 

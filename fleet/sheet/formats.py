@@ -44,6 +44,13 @@ def _peer_cells(row: PeerRow) -> tuple[str, ...]:
     return (row.ae_title, addresses, port, services, "yes" if row.tls else "no", ", ".join(row.as_titles))
 
 
+def _state(status: BoxStatus) -> str:
+    """The state and why; where the reason begins with the state, it is not said twice."""
+    if not status.why or status.why.startswith(status.state.value):
+        return status.why or status.state.value
+    return f"{status.state}: {status.why}"
+
+
 def _facts(status: BoxStatus) -> tuple[tuple[str, str], ...]:
     sheet = status.sheet
     facts = (
@@ -52,7 +59,7 @@ def _facts(status: BoxStatus) -> tuple[tuple[str, str], ...]:
         ("address", sheet.address or "on hosts of its own"),
         ("what it is", sheet.description),
         ("contact", sheet.contact),
-        ("state", f"{status.state}{': ' if status.why else ''}{status.why}"),
+        ("state", _state(status)),
         ("sheet", sheet.digest[:12]),
     )
     return tuple((key, value) for key, value in facts if value)

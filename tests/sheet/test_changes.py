@@ -121,6 +121,6 @@ def test_two_inventories_are_compared_box_by_box_whatever_was_marked() -> None:
     new = [sheet("CT01", changed), sheet("VENDOR_PACS", changed), sheet("WS01", changed)]
     assert [(status.state, status.why) for status in compare_sheets(old, new, "r1")] == [
         (BoxState.OPEN, "1 to change since r1"),
-        (BoxState.DONE, "unchanged since r1"),
+        (BoxState.UNCHANGED, "unchanged since r1"),
         (BoxState.OPEN, "new since r1"),
     ]

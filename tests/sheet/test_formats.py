@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -9,7 +10,7 @@ import pytest
 
 from fleet.inventory.peers import Peers
 from fleet.sheet.boxes import Direction, OwnTitle, PeerRow, Sheet
-from fleet.sheet.changes import BoxState, BoxStatus, decide_boxes
+from fleet.sheet.changes import BoxState, BoxStatus, compare_sheets, decide_boxes
 from fleet.sheet.firewall import Rule, make_firewall
 from fleet.sheet.formats import (
     format_firewall_csv,
@@ -70,6 +71,12 @@ def test_what_changed_stands_before_the_tables() -> None:
     text = format_sheets_text([status])
     assert text.index("* add peer X") < text.index("Its own titles")
     assert "add peer X" in format_sheets_html([status])
+
+
+def test_a_comparison_of_two_runs_never_says_that_a_box_is_done() -> None:
+    text = format_sheets_text(compare_sheets([sheet("CT01")], [sheet("CT01")], "r1"))
+    assert re.search(r"^ *state: +unchanged since r1$", text, re.MULTILINE)
+    assert "done" not in text
 
 
 def test_html_forbids_everything_but_its_own_style() -> None:

@@ -4,14 +4,16 @@ A question is `NAME.KEY[.KEY]`, where NAME is a title, an entity's name or a hos
 entity's instance on that host, whose settings stand between the site's and the entity's.
 """
 
+import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from fleet.documents import read_schema
 from fleet.errors import EmptySelection
 from fleet.inventory import model as m
 from fleet.inventory.load import Loaded
-from fleet.inventory.settings import Explanation, Layer, explain
+from fleet.inventory.settings import Explanation, Layer, explain, merge_layers
 
 _SSH = m.SshSettings()
 _VERIFY = m.VerifySettings()
@@ -61,12 +63,12 @@ def explain_value(loaded: Loaded, name: str, path: tuple[str, ...]) -> Explanati
     """
     layers, entity = _layers(loaded, name)
     found = explain(layers, path)
+    if found and found.said[-1][0] == "instance":
+        return found
     if entity is not None and path == ("port",) and (standing := _standing_port(entity, layers, found)):
         return standing
     if found is None:
-        raise EmptySelection(
-            f"{name} has no {'.'.join(path)}: no file says it, and fleet has no value of its own for it"
-        )
+        raise EmptySelection(_unsaid(loaded.inventory, layers, name, path))
     if entity is not None and not entity.listens and path[0] in ("port", "provides"):
         note = "it says listens: false, so what it inherits of this does not hold"
         return Explanation(None, found.said, note)
@@ -83,9 +85,52 @@ def _layers(loaded: Loaded, name: str) -> tuple[tuple[Layer, ...], m.Entity | No
         return (_BUILT_IN_HOST, *loaded.layers.of_host(name), _own(inventory.hosts[name])), None
     title, _, host = name.rpartition("@")
     entity = inventory.find_entity(title)
-    if entity is None or host not in {instance.host for instance in entity.instances}:
+    instance = next((each for each in entity.instances if each.host == host), None) if entity else None
+    if entity is None or instance is None:
         raise EmptySelection(f"{name!r} is no title, name or host, and no instance NAME@HOST of one")
-    return (_BUILT_IN_ENTITY, *loaded.layers.of_entity(entity, host)), entity
+    return (_BUILT_IN_ENTITY, *loaded.layers.of_entity(entity, host), *_instance(inventory, instance)), entity
+
+
+def _instance(inventory: m.Inventory, instance: m.Instance) -> tuple[Layer, ...]:
+    """What an instance has of its host, and what it says itself."""
+    host = inventory.hosts.get(instance.host)
+    of_host = (Layer("host", {"address": host.address}, host.origin),) if host else ()
+    raw: Any = instance.origin.document.value if instance.origin.document else {}
+    for step in instance.origin.steps:
+        raw = raw[step]
+    return (*of_host, Layer("instance", raw, instance.origin))
+
+
+def _unsaid(inventory: m.Inventory, layers: tuple[Layer, ...], name: str, path: tuple[str, ...]) -> str:
+    """Why there is no answer: a slip in the question, a value of the instances, or nobody said it."""
+    entity = inventory.find_entity(name)
+    if entity is not None and entity.instances and path[0] in ("port", "address"):
+        questions = ", ".join(f"{name}@{each.host}.{'.'.join(path)}" for each in entity.instances[:3])
+        return f"{name} has no {path[0]} of its own, each of its instances has one; ask {questions}"
+    text = f"{name} has no {'.'.join(path)}: no file says it, and fleet has no value of its own for it"
+    kind = "host" if entity is None and name in inventory.hosts else "entity"
+    known = sorted({*_keys_of_schema(kind, path[:-1]), *_keys_said(layers, path[:-1])})
+    close = difflib.get_close_matches(path[-1], [key for key in known if key != path[-1]], n=1)
+    if close and path[-1] not in known:
+        text += f"; did you mean {'.'.join((*path[:-1], close[0]))}?"
+    return text
+
+
+def _keys_said(layers: tuple[Layer, ...], path: tuple[str, ...]) -> tuple[str, ...]:
+    value: Any = merge_layers(layers)
+    for key in path:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return tuple(str(key) for key in value) if isinstance(value, Mapping) else ()
+
+
+def _keys_of_schema(kind: str, path: tuple[str, ...]) -> tuple[str, ...]:
+    """The keys that a file may say there, whether or not one does."""
+    definitions = read_schema("inventory")["$defs"]
+    here: Any = definitions[kind]
+    for key in path:
+        here = here.get("properties", {}).get(key, {})
+        here = definitions[here["$ref"].rsplit("/", 1)[1]] if "$ref" in here else here
+    return tuple(here.get("properties", {}))
 
 
 def _standing_port(entity: m.Entity, layers: tuple[Layer, ...], found: Explanation | None) -> Explanation | None:

@@ -61,6 +61,8 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
         ("h.one.ssh.user", "fleet-user", "built-in, fleet fleet.yml:4:17"),
         ("h.one.address", "10.0.0.1", "host north.yml:6:20"),
         ("SAFE.port", 2762, "kind fleet.yml:7:24, entity (tls.port) north.yml:10:62"),
+        ("A.B@h.one.port", 1, "instance north.yml:11:82"),
+        ("A.B@h.one.address", "10.0.0.1", "host north.yml:6:20"),
         ("US.port", None, "kind fleet.yml:7:24"),
     ],
 )
@@ -87,6 +89,21 @@ def test_what_is_ignored_says_why(loaded: Loaded) -> None:
 def test_a_question_that_cannot_be_answered_says_why(loaded: Loaded, question: str) -> None:
     with pytest.raises(EmptySelection, match=r"no |names no value"):
         explain_value(loaded, *parse_question(loaded.inventory, question))
+
+
+@pytest.mark.parametrize(
+    ("question", "hint"),
+    [
+        ("A.B@h.one.prot", "did you mean port?"),
+        ("CT.verify.timeouts.conect", "did you mean verify.timeouts.connect?"),
+        ("h.one.adress", "did you mean address?"),
+        ("A.B.port", "ask A.B@h.one.port"),
+    ],
+)
+def test_a_slip_in_a_question_is_told_what_could_be_asked(loaded: Loaded, question: str, hint: str) -> None:
+    with pytest.raises(EmptySelection) as told:
+        explain_value(loaded, *parse_question(loaded.inventory, question))
+    assert hint in str(told.value)
 
 
 def test_every_value_of_every_entity_is_what_its_explanation_says(loaded: Loaded) -> None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final, cast
 
 from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset, FileMetaDataset
@@ -65,12 +65,10 @@ def open_instance(path: Path) -> Iterator[Opened]:
         syntax = _read_meta(file)
         body: BinaryIO = _inflate(file) if syntax == _DEFLATED else file
         implicit, little = syntax == _IMPLICIT, syntax != _BIG_ENDIAN
-        header = read_dataset(body, implicit, little, stop_when=_is_pixels)
+        header = _read_elements(body, implicit, little)
         start = body.tell()
         end = _find_end(body, implicit, little)
-        tail = read_dataset(body, implicit, little) if end > start else Dataset()
-        _check_whole(header)
-        _check_whole(tail)
+        tail = _read_elements(body, implicit, little) if end > start else Dataset()
         yield Opened(syntax, header, body, (start, end), tail)
 
 
@@ -135,8 +133,7 @@ def _is_pixels(tag: Any, _vr: str | None, _length: int) -> bool:
 
 def _find_end(body: BinaryIO, implicit: bool, little: bool) -> int:
     """Where the pixel element ends; the body stands there then."""
-    end_of_file = body.seek(0, os.SEEK_CUR), body.seek(0, os.SEEK_END)
-    start, size = end_of_file
+    start, size = body.tell(), body.seek(0, os.SEEK_END)
     body.seek(start)
     if start == size:
         return start
@@ -170,12 +167,35 @@ def _find_delimiter(body: BinaryIO, order: str, size: int) -> int:
         body.seek(length, os.SEEK_CUR)
 
 
-def _check_whole(dataset: Dataset) -> None:
-    """The library takes a value that the file's end cut short without a word."""
-    for tag in list(dataset.keys()):
-        element = dataset.get_item(tag)
-        if isinstance(element, RawDataElement) and element.length not in {len(element.value or b""), _UNDEFINED}:
-            raise UnreadableInstanceError("it ends in the middle of an element")
+class _Watched:
+    """A file that remembers how its last reading ended, since the library takes an early end for the end."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._asked, self._got = file, 0, 0
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size: int) -> bytes:
+        piece = self._file.read(size)
+        self._asked, self._got = size, len(piece)
+        return piece
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether it ended anywhere but where the eight bytes of the next element would have begun."""
+        return self._got < self._asked and (self._asked, self._got) != (8, 0)
+
+
+def _read_elements(body: BinaryIO, implicit: bool, little: bool) -> Dataset:
+    """Everything up to the pixels or the end."""
+    watched = _Watched(body)
+    dataset = read_dataset(cast("BinaryIO", watched), implicit, little, stop_when=_is_pixels)
+    cut = any(
+        isinstance(element, RawDataElement) and element.length not in {len(element.value or b""), _UNDEFINED}
+        for element in map(dataset.get_item, list(dataset.keys()))
+    )
+    if cut or watched.ended_early:
+        raise UnreadableInstanceError("it ends in the middle of an element")
+    return dataset
 
 
 # Writing ---------------------------------------------------------------------------------------------------

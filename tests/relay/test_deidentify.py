@@ -1,5 +1,6 @@
 """De-identification against PS3.15 table E.1-1, element by element, and against planted names. # T74"""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from datetime import date
@@ -264,7 +265,9 @@ SYNTAXES = (ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian,
 
 
 @settings(
-    deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    deadline=None,
+    max_examples=4000 if os.environ.get("FLEET_SOAK") else 150,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(
     planted=plantings(2),

@@ -135,6 +135,19 @@ def measure_rate(folder: Path) -> Iterator[Figure]:
     yield Figure("the same as a whole process with -o json", whole / client, 0.3, "×", at_least=True)
 
 
+def compare_rates(folder: Path, ask: Callable[[int], bool], count: int) -> tuple[float, float]:
+    """The best of three rounds, taken in turn: ours, and 16 at a time of another way to ask."""
+    rounds = []
+    for _ in range(3):
+        ours = sweep_recorded(folder, TARGETS)
+        started = time.perf_counter()
+        with ThreadPoolExecutor(16) as pool:
+            answers = list(pool.map(ask, range(count)))
+        assert all(answers)
+        rounds.append((ours, count / (time.perf_counter() - started)))
+    return max(ours for ours, _ in rounds), max(theirs for _, theirs in rounds)
+
+
 def measure_pynetdicom(folder: Path) -> Iterator[Figure]:
     """Against pynetdicom in 16 threads, each association with its release."""
     tools = build_tools(folder)
@@ -151,12 +164,7 @@ def measure_pynetdicom(folder: Path) -> Iterator[Figure]:
         return bool(answered)
 
     with responding(tools):
-        ours = max(sweep_recorded(folder, TARGETS) for _ in range(2))
-        started = time.perf_counter()
-        with ThreadPoolExecutor(16) as pool:
-            answers = list(pool.map(ask, range(800)))
-        theirs = len(answers) / (time.perf_counter() - started)
-    assert all(answers)
+        ours, theirs = compare_rates(folder, ask, 400)
     yield Figure(f"C-ECHO to pynetdicom's {theirs:.0f}/s in 16 threads", ours / theirs, 35, "×", at_least=True)
 
 
@@ -166,17 +174,12 @@ def measure_echoscu(folder: Path) -> Iterator[Figure]:
     if tools is None or not Path(DCMTK_ECHOSCU).exists():
         return
 
-    def ask(number: int) -> int:
+    def ask(number: int) -> bool:
         command = [DCMTK_ECHOSCU, "-to", "5", "-ta", "5", "-td", "5", "127.0.0.1", str(FIRST_PORT + number % PORTS)]
-        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
 
     with responding(tools):
-        ours = max(sweep_recorded(folder, TARGETS) for _ in range(2))
-        started = time.perf_counter()
-        with ThreadPoolExecutor(16) as pool:
-            statuses = list(pool.map(ask, range(400)))
-        theirs = len(statuses) / (time.perf_counter() - started)
-    assert set(statuses) == {0}
+        ours, theirs = compare_rates(folder, ask, 150)
     yield Figure(f"C-ECHO to {theirs:.0f}/s of 16 echoscu at once", ours / theirs, 80, "×", at_least=True)
 
 

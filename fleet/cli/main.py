@@ -34,6 +34,7 @@ VERBS = {
     "title": ("title", "Propose free AE titles."),
     "trust": ("trust", "Show a host's key fingerprints to pin."),
     "doctor": ("doctor", "What is installed, what wins, can we reach and log in."),
+    "relay": ("relay", "The store-and-forward relay and its queue."),
     "demo": ("demo", "A whole small hospital on loopback, end to end."),
 }
 

@@ -7,6 +7,7 @@ held back until the hash is that of the record (T76). A file that changed is abo
 import hashlib
 import os
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from fleet.dicom.items import (
 )
 from fleet.dicom.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, DataTF, Pdu, PresentationDataValue, ReleaseRP
 from fleet.relay.admission import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, VERIFICATION_UID
+from fleet.relay.secure import wrap
 from fleet.relay.store_command import C_ECHO_RQ, CommandSet, decode_command, encode_store_rq
 from fleet.relay.values import Destination, Endpoint
 
@@ -190,7 +192,7 @@ class Outbound:
         try:
             while waiting:
                 self._sock.settimeout(_left(deadline))
-                sent = self._sock.sendmsg(waiting[:512])
+                sent = _send_some(self._sock, waiting[:512])
                 while waiting and sent >= len(waiting[0]):
                     sent -= len(waiting.pop(0))
                 if sent:
@@ -277,13 +279,26 @@ def _connect(destination: Destination) -> socket.socket:
     reasons = []
     for place in destination.addresses:
         try:
-            return _connect_to(place, destination.connect_s)
+            return _connect_to(place, destination)
         except OSError as error:
             reasons.append(f"{place.address}:{place.port}: {error.strerror or error}")
     raise AssociationFailed("no connection: " + "; ".join(reasons))
 
 
-def _connect_to(place: Endpoint, connect_s: float) -> socket.socket:
-    sock = socket.create_connection((place.address, place.port), timeout=connect_s)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return sock
+def _connect_to(place: Endpoint, destination: Destination) -> socket.socket:
+    sock = socket.create_connection((place.address, place.port), timeout=destination.connect_s)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return sock if destination.tls is None else wrap(sock, destination.tls, place.address)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _send_some(sock: socket.socket, waiting: list[memoryview]) -> int:
+    """TLS has no gathering write: there the pieces are joined."""
+    if isinstance(sock, ssl.SSLSocket):
+        joined = b"".join(waiting)
+        sock.sendall(joined)
+        return len(joined)
+    return sock.sendmsg(waiting)

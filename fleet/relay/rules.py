@@ -4,6 +4,7 @@ A configuration with something that is not built is refused here, by name. A rel
 """
 
 import importlib
+import importlib.util
 import socket
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from fleet.relay.forward import make_plain_parcel, read_data_set_offset
 from fleet.relay.keywords import tag_of
 from fleet.relay.outbound import Parcel
 from fleet.relay.route import check_schedules, decide
+from fleet.relay.secure import check_tls
 from fleet.relay.spool import Spool, Task, hash_file
 from fleet.relay.telling import Teller
 from fleet.relay.values import (
@@ -32,19 +34,18 @@ Transform = Callable[[Path, Path, Route, bytes], Transformed | Quarantine]
 
 
 def load_transform() -> Any:
-    """The module of transformations, which brings a DICOM library along; None where it is not installed."""
-    try:
-        return importlib.import_module("fleet.relay.transform")
-    except ImportError:
+    """The module of transformations, which brings a DICOM library along; None where that is not installed."""
+    if importlib.util.find_spec("pydicom") is None:
         return None
+    return importlib.import_module("fleet.relay.transform")
 
 
 def check_built(config: Config, transform: Any) -> tuple[str, ...]:
     """What of a configuration this relay cannot do; each is a reason not to start."""
     problems = [
-        f"/destinations/{name}/tls: TLS to destinations is not built yet; images never go there in the clear instead"
+        f"/destinations/{name}/tls: {sentence}"
         for name, destination in config.destinations.items()
-        if destination.tls is not None
+        if destination.tls is not None and (sentence := check_tls(destination.tls)) is not None
     ]
     for index, route in enumerate(config.routes):
         keywords = (*route.when.elements, *route.when.study_has)

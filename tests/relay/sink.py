@@ -2,6 +2,7 @@
 
 import hashlib
 import socket
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,6 +26,9 @@ class Script:
     largest_request: int = 0
     echoes: int = 0
     port: int = 0
+    tls: ssl.SSLContext | None = None
+    keep: bool = False
+    bodies: bytearray = field(default_factory=bytearray)
 
     def uids(self) -> list[str]:
         return [uid for uid, _ in self.received]
@@ -58,11 +62,13 @@ def sinking(script: Script, port: int = 0) -> Iterator[Script]:
         thread.join(5)
 
 
-def _converse(sock: socket.socket, script: Script) -> None:  # noqa: PLR0912  a dialogue is read best in one piece
+def _converse(sock: socket.socket, script: Script) -> None:  # noqa: C901, PLR0912  a dialogue is read best in one piece
     reader = PduReader(1 << 20)
     command, data_set = bytearray(), hashlib.sha256()
     waiting: CommandSet | None = None
     try:
+        if script.tls is not None:
+            sock = script.tls.wrap_socket(sock, server_side=True)
         while data := sock.recv(1 << 18):
             reader.feed(data)
             while (whole := reader.next_pdu()) is not None:
@@ -83,6 +89,8 @@ def _converse(sock: socket.socket, script: Script) -> None:  # noqa: PLR0912  a 
                                     _respond(sock, value.context_id, waiting, 0)
                             continue
                         data_set.update(value.data)
+                        if script.keep:
+                            script.bodies += value.data
                         if value.is_last and waiting is not None:
                             if not _take(sock, value.context_id, waiting, data_set.hexdigest(), script):
                                 return

@@ -86,6 +86,21 @@ def test_a_quarantined_instance_is_released_by_its_number(tmp_path: Path, capsys
         wait_for(lambda: script.uids() == ["1.2.9"])
 
 
+def test_a_route_that_deidentifies_lets_no_name_out(tmp_path: Path) -> None:
+    """T74: what leaves is what the route's steps made; the original stays in the spool."""
+    deidentify = {"profile": "basic", "options": [], "pseudonyms": ["PatientID"]}
+    routes = [make_route(deidentify=deidentify)]
+    with sinking(Script(keep=True)) as script, relaying(tmp_path, script.port, routes=routes) as relay:
+        send(relay, tmp_path, "1.2.40", "1.2.41")
+        wait_for(lambda: len(script.received) == 2 or relay.ask("status")["states"]["quarantined"] > 0)
+        assert relay.ask("status")["states"]["quarantined"] == 0, relay.ask("list")
+        assert not {"1.2.40", "1.2.41"} & set(script.uids())
+        for planted in (b"PLANTED", b"1.2.40", b"1.2.41"):
+            assert planted not in bytes(script.bodies)
+        assert len(script.bodies) > 4000
+        wait_for(lambda: list((relay.spool / "work").iterdir()) == [])
+
+
 def test_systemd_is_told_when_it_is_ready_alive_and_stopping(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, sinking(Script()) as script:
         sock.bind(str(tmp_path / "notify"))
@@ -113,12 +128,12 @@ def test_a_second_relay_exits(tmp_path: Path) -> None:
 
 def test_what_is_not_built_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     document = make_document(tmp_path / "spool", routes=[make_route(when={"elements": {"NoSuchKeyword": ["x"]}})])
-    document["destinations"]["ARCHIVE"]["tls"] = {"ca_file": None, "server_name": "archive"}
+    document["destinations"]["ARCHIVE"]["tls"] = {"ca_file": "/no/such/ca.pem", "server_name": "archive"}
     path = tmp_path / "relay.json"
     path.write_text(json.dumps(document))
     assert main(["check", str(path)]) == 2
     told = capsys.readouterr().err
-    assert "TLS to destinations is not built" in told
+    assert "there is no CA file /no/such/ca.pem" in told
     assert "NoSuchKeyword is no keyword" in told
     assert not (tmp_path / "spool").exists()
 

@@ -1,7 +1,9 @@
 """Sending: what a destination's answers lead to."""
 
+import dataclasses
 import io
 import os
+import ssl
 import time
 from pathlib import Path
 
@@ -15,9 +17,10 @@ from fleet.relay.outbound import MAX_CONTEXTS, Outbound, make_request
 from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
 from fleet.relay.spool import Spool, Stored, hash_file
 from fleet.relay.telling import Teller
-from fleet.relay.values import Decision, Destination, Endpoint, ReceivedInstance, StudyFacts
+from fleet.relay.values import Decision, Destination, Endpoint, ReceivedInstance, StudyFacts, Tls
 from tests.relay.house import CT, EXPLICIT, make_data_set
 from tests.relay.sink import Script, sinking
+from tests.verify.certificates import make_authority, make_certificate
 
 
 class Bench:
@@ -208,6 +211,28 @@ def test_two_destinations_do_not_know_of_each_other(tmp_path: Path) -> None:
         bench.worker.work()
         rows = bench.spool.read("SELECT destination, state FROM tasks ORDER BY id")
         assert rows == [("DOWN", "queued"), ("ARCHIVE", "delivered")]
+
+
+@pytest.mark.parametrize(
+    ("names", "trusted", "state"),
+    [(["archive"], True, "delivered"), (["archive"], False, "queued"), (["other"], True, "queued")],
+)
+def test_a_destination_with_tls_gets_images_only_when_it_is_verified(
+    tmp_path: Path, names: list[str], trusted: bool, state: str
+) -> None:
+    authority = make_authority("CA")
+    certificate, key = make_certificate(authority, names, 30)
+    (tmp_path / "cert.pem").write_text(certificate + key)
+    (tmp_path / "ca.pem").write_text((authority if trusted else make_authority("OTHER")).pem)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "cert.pem")
+    with sinking(Script(tls=context)) as script:
+        bench = Bench(tmp_path, script, 2)
+        place, tls = bench.worker.destination, Tls(str(tmp_path / "ca.pem"), "archive")
+        bench.worker.destination = dataclasses.replace(place, tls=tls)
+        bench.worker.work()
+        assert set(bench.states().values()) == {state}
+        assert bool(script.received) == (state == "delivered")
 
 
 def test_a_request_for_all_contexts_stays_below_16_kilobytes() -> None:

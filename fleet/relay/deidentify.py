@@ -5,6 +5,7 @@ pixels, documents inside the object and a kept text that holds a word of the pat
 says then names keywords and tags, never a value.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
@@ -51,6 +52,15 @@ _SCREENS: Final = {
 # Kept texts that are looked through for words of the patient's identity; codes and units are looked through elsewhere.
 _SEARCHED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
 _NUMBERS: Final = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00101002})  # of the patient and the order
+_TIMEZONE: Final = 0x00080201
+_PATTERNS: Final[dict[str | int, re.Pattern[str]]] = {
+    _TIMEZONE: re.compile(r"[+-]?[0-9]{0,4}[ \0]*"),
+    "AS": re.compile(r"(?:[0-9]{3}[DWMY]?)?[ \0]*"),
+    "DS": re.compile(r"[0-9+.eE\\ \0-]*"),
+    "IS": re.compile(r"[0-9+.\\ \0-]*"),
+    **dict.fromkeys(("DA", "DT", "TM"), re.compile(r"[0-9+:.\\ \0-]*")),
+    "UI": re.compile(r"[0-9.\\ \0]*"),
+}
 _PATIENT_ID: Final = 0x00100020
 _SHORTEST_WORD, _SHORTEST_NUMBER = 3, 5  # shorter ones stand in any text by chance
 
@@ -160,6 +170,8 @@ def _clean_element(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> No
         _set_pseudonym(dataset, tag, walk)
     elif row is None:
         _check_known(tag, path)
+        if not _is_of_its_kind(dataset, tag):
+            raise CannotDeidentifyError(f"{path}{_name(tag)} is kept by the profile and is no value of {vr}")
         _keep(dataset, tag, walk, path)
         _check_text(dataset, tag, vr, walk, path)
     else:
@@ -169,6 +181,8 @@ def _clean_element(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> No
 def _apply(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk, path: str) -> None:
     action = row.action(walk.columns)
     if action is Action.CLEAN and not _clean(dataset, tag, walk, path):
+        action = row.fallback
+    if action is Action.KEEP and not _is_of_its_kind(dataset, tag):
         action = row.fallback
     if action is Action.KEEP or action is Action.UIDS_INSIDE:
         _keep(dataset, tag, walk, path)
@@ -192,6 +206,16 @@ def _keep(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> None:
     if vr == "SQ":
         for item in _items(dataset, tag):
             _clean_item(item, walk, f"{where} > ")
+
+
+def _is_of_its_kind(dataset: Dataset, tag: BaseTag) -> bool:
+    """Whether a kept number, time or UID is written in the letters of one: it may have been misused for a text."""
+    pattern = _PATTERNS.get(_TIMEZONE if int(tag) == _TIMEZONE else _vr(dataset, tag))
+    if pattern is None:
+        return True
+    value = dataset.get_item(tag).value
+    texts = [value.decode("latin-1")] if isinstance(value, bytes) else _texts(dataset[tag])
+    return all(pattern.fullmatch(text) for text in texts)
 
 
 def _check_text(dataset: Dataset, tag: BaseTag, vr: str, walk: _Walk, path: str) -> None:

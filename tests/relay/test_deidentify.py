@@ -32,6 +32,14 @@ OPTIONS = tuple(sorted(COLUMNS))
 MODIFIED = "retain-longitudinal-modified-dates"
 
 
+def walk(dataset: Dataset) -> Iterator[DataElement]:
+    for element in dataset:
+        yield element
+        if element.VR == "SQ":
+            for item in element.value:
+                yield from walk(item)
+
+
 def deidentified(folder: Path, dataset: Dataset, *options: str, **more: Any) -> Dataset:
     """What comes out, read back; the test fails where it was quarantined."""
     syntax = more.pop("syntax", ExplicitVRLittleEndian)
@@ -76,7 +84,7 @@ def sample(tag: int) -> Any:
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = "1.2.840.10008.5.1.4.1.1.2", "1.2.3.77"
         item.PatientName, item.PatientID = "Zyxomma", "Zyxomma"
         return Sequence([item])
-    return SAMPLES[vr]
+    return "+0100" if tag == 0x00080201 else SAMPLES[vr]  # TimezoneOffsetFromUTC has a form of its own
 
 
 def with_sample(row: Row) -> Dataset:
@@ -299,14 +307,6 @@ def test_no_planted_name_is_anywhere_in_the_bytes_of_the_output(
     assert b"planted" not in folded
 
 
-def walk(dataset: Dataset) -> Iterator[DataElement]:
-    for element in dataset:
-        yield element
-        if element.VR == "SQ":
-            for item in element.value:
-                yield from walk(item)
-
-
 # Each thing by itself --------------------------------------------------------------------------------------
 
 
@@ -470,6 +470,26 @@ def test_a_kept_text_with_the_patients_name_stops_the_instance_and_does_not_repe
     item.LossyImageCompressionMethod = "X"
     item.Manufacturer = "planted"
     assert "SegmentSequence > Manufacturer" in reason(tmp_path, make_ct(SegmentSequence=[item]))
+
+
+@pytest.mark.parametrize(
+    "keyword", ["SliceThickness", "InstanceNumber", "IrradiationEventUID", "TimezoneOffsetFromUTC"]
+)
+def test_a_text_where_a_number_is_kept_goes_or_stops_the_instance(keyword: str, tmp_path: Path) -> None:
+    """PS3.15 E.3.5 note 3: strings of numbers may have been misused."""
+    source, target = write(tmp_path / "in.dcm", make_ct(**{keyword: "0"})), tmp_path / "out.dcm"
+    tag = Tag(keyword)
+    head = tag.group.to_bytes(2, "little") + tag.element.to_bytes(2, "little") + dictionary_VR(tag).encode()
+    old, new = head + b"\2\0" + (b"0\0" if keyword.endswith("UID") else b"0 "), head + b"\x08\0Zyxomma "
+    content = source.read_bytes()
+    assert old in content
+    source.write_bytes(content.replace(old, new))
+    result = transform(source, target, make_route("retain-uids", "retain-longitudinal-full-dates"), KEY)
+    if isinstance(result, Quarantine):
+        assert result.reason == f"{keyword} is kept by the profile and is no value of {dictionary_VR(tag)}"
+        assert keyword in {"SliceThickness", "InstanceNumber"}
+    else:
+        assert b"Zyxomma" not in target.read_bytes()
 
 
 def test_an_element_that_is_a_sequence_only_in_this_file_stops_the_instance(tmp_path: Path) -> None:

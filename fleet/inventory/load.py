@@ -81,6 +81,8 @@ def _assemble(typed: Typed, fleet: tuple[Mapping[str, Any], m.Origin], parts: _P
         left_out=frozenset(typed.left_out),
         incomplete=typed.incomplete,
         unread=bool(typed.documents.unread),
+        unread_files=typed.documents.unread,
+        broken_keys=typed.broken_keys,
         fleet_origin=fleet[1],
         digest=_digest({*typed.documents.digests, *attachments.digests}),
     )

@@ -453,6 +453,8 @@ class Inventory:
     left_out: frozenset[str] = frozenset()  # titles and names that are typed but broken: known, not usable
     incomplete: bool = False  # something typed is not in here (broken, unreadable): absence proves nothing
     unread: bool = False  # a whole file is not in here, so that not even the names in it are known
+    unread_files: tuple[str, ...] = ()  # those files
+    broken_keys: frozenset[str] = frozenset()  # top-level keys (`relays`, `vars`) of which something was left out
     fleet_origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
     @cached_property

@@ -122,7 +122,8 @@ class Peers:
         if seen_from in entity.seen_as:
             return (entity.seen_as[seen_from],)
         if entity.instances:
-            return tuple(dict.fromkeys(instance.address for instance in entity.instances))
+            # An instance on a host that there is not has no address: the rules tell the host, and nothing else.
+            return tuple(dict.fromkeys(each.address for each in entity.instances if each.address))
         return (entity.address,) if entity.address and entity.address != "dhcp" else ()
 
     def destinations_of(self, entity: Entity, seen_from: str) -> tuple[tuple[str, int], ...]:
@@ -133,7 +134,7 @@ class Peers:
         if services:
             places = tuple((address, service.port) for service in services for address in _addresses_of(service))
         elif entity.instances:
-            places = tuple((instance.address, instance.port) for instance in entity.instances)
+            places = tuple((each.address, each.port) for each in entity.instances if each.address)
         elif entity.address and entity.address != "dhcp" and entity.port:
             places = ((entity.address, (entity.tls.port if entity.tls else None) or entity.port),)
         else:
@@ -252,7 +253,7 @@ class Peers:
     def members_of(self, service: VirtualService) -> tuple[str, ...]:
         """The addresses of a virtual service's members."""
         entity = self.inventory.find_entity(service.entity)
-        return tuple(instance.address for instance in entity.instances) if entity else ()
+        return tuple(each.address for each in entity.instances if each.address) if entity else ()
 
 
 def _addresses_of(service: VirtualService) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ twice is told with both places. Everything here is read in path order and file o
 
 import datetime
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 from fleet.documents import Document, Documents
@@ -68,12 +69,15 @@ class Typed:
         below = [pointer[1:] for pointer in self._broken[document.path] if pointer[:1] == (key,)]
         return _prune(value, [pointer for pointer in below if pointer]) if isinstance(value, dict) else None
 
+    @cached_property
+    def broken_keys(self) -> frozenset[str]:
+        """The top-level keys of which something was left out."""
+        return frozenset(str(pointer[0]) for pointers in self._broken.values() for pointer in pointers if pointer)
+
     @property
     def inheritance_is_broken(self) -> bool:
-        """Whether a value that others inherit was left out: that they lack it is then no news."""
-        return any(
-            pointer[:1] in {("fleet",), ("defaults",)} for pointers in self._broken.values() for pointer in pointers
-        )
+        """Whether a value that others inherit was left out, or a file with it: that they lack it is then no news."""
+        return bool(self.documents.unread) or not self.broken_keys.isdisjoint(("fleet", "defaults"))
 
     def listed(self, document: Document, key: str) -> Iterator[tuple[dict[str, Any], Origin]]:
         """The whole items of a list."""

@@ -12,7 +12,7 @@ from ipaddress import ip_address
 from fleet.errors import Problem
 from fleet.inventory.model import Entity, VirtualService
 from fleet.targets.file_check import FileCheck
-from fleet.targets.refusal import cannot_carry, cannot_do, unfit
+from fleet.targets.refusal import cannot_carry, unfit
 
 TARGET = "keepalived"
 PROGRAM = "/usr/sbin/keepalived"
@@ -60,10 +60,10 @@ def quote(value: object) -> str:
 def check_service(service: VirtualService, entity: Entity) -> Iterator[Problem]:
     """What keepalived cannot carry of a virtual service."""
     if service.vrrp is not None:
-        yield from _check_vrrp(service, entity)
+        yield from _check_vrrp(service)
     if service.via == "keepalived":
         for instance in entity.instances:
-            if not _is_address(instance.address):
+            if instance.address and not _is_address(instance.address):
                 yield cannot_carry(
                     TARGET,
                     f"the member address {instance.address!r} of {service.name}",
@@ -73,7 +73,7 @@ def check_service(service: VirtualService, entity: Entity) -> Iterator[Problem]:
                 )
 
 
-def _check_vrrp(service: VirtualService, entity: Entity) -> Iterator[Problem]:
+def _check_vrrp(service: VirtualService) -> Iterator[Problem]:
     vrrp = service.vrrp
     assert vrrp is not None  # noqa: S101 - the caller looked
     if service.via == "external":
@@ -86,18 +86,6 @@ def _check_vrrp(service: VirtualService, entity: Entity) -> Iterator[Problem]:
         yield cannot_carry(
             TARGET, f"auth_pass of {service.name}", reason, vrrp.at("auth_pass"), subjects=(service.name,)
         )
-    if entity.instances and len(set(vrrp.priority.values())) != len(vrrp.priority):
-        reason = "which member serves would be decided by their addresses; give each its own"
-        yield cannot_carry(
-            TARGET, f"equal priorities in {service.name}", reason, vrrp.at("priority"), subjects=(service.name,)
-        )
-    without = [instance.host for instance in entity.instances if instance.host not in vrrp.priority]
-    if without:
-        what = (
-            f"gets no priority for {', '.join(sorted(set(without)))} in {service.name}: "
-            "the address will never move there; add the host under vrrp.priority"
-        )
-        yield cannot_do(TARGET, what, vrrp.at("priority"), subjects=(service.name,))
 
 
 def _is_address(text: str) -> bool:

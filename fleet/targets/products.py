@@ -64,7 +64,10 @@ def _check_engine(
         case "wlmscpfs":
             yield from wlmscpfs.check_entity(entity)
         case "relay":
-            yield from relay.check_entity(entity, relay.select_relays(texts, entity), inventory)
+            chosen = relay.select_relays(texts, entity)
+            unsure = len(texts) < len(inventory.relays) or "relays" in inventory.broken_keys
+            if chosen or not unsure:  # else the text that was meant for it is told, and it would only be told again
+                yield from relay.check_entity(entity, chosen, inventory)
     if entity.engine in DCMTK:
         yield from _check_ports(entity)
     if entity.engine in DCMTK and entity.tls is not None:

@@ -17,6 +17,7 @@ from fleet.targets.text import explain_control
 TARGET = "relay"
 PROGRAM = "/usr/local/bin/fleet"
 USER = "fleet-relay"
+_VARIABLES_COME_FROM = ("fleet", "vars", "hosts", "entities")
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,62})\s*\}\}")
 _BROKEN = re.compile(r"\{\{|\}\}|\{%|\{#")
 _KEYWORD = re.compile(r"\{([A-Z][A-Za-z0-9]{0,63})\}")
@@ -113,11 +114,11 @@ def check_entity(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -
                 yield cannot_carry(TARGET, f"two routes named {route.name!r} for {entity.ae_title}", reason,
                                    route.location, also=(names[route.name].location,), subjects=subjects)  # fmt: skip
             names.setdefault(route.name, route)
-            yield from _check_route(entity, route)
+            yield from _check_route(entity, route, inventory.broken_keys.isdisjoint(_VARIABLES_COME_FROM))
     yield from _check_certificates(entity, texts, inventory)
 
 
-def _check_route(entity: Entity, route: Route) -> Iterator[Problem]:
+def _check_route(entity: Entity, route: Route, knows_variables: bool) -> Iterator[Problem]:
     variables = [(instance.host, instance.vars) for instance in entity.instances]
     fields = [(target.ae_title, target.location) for target in (*route.primary, *route.optional)]
     fields += [
@@ -128,6 +129,8 @@ def _check_route(entity: Entity, route: Route) -> Iterator[Problem]:
     for text, at in fields:
         for host, known in variables:
             reason = explain_text(text, known)
+            if reason and not knows_variables and any(name not in known for name in find_variables(text)):
+                break  # it may be among what was left out as broken, which is told
             if reason:
                 what = f"{text!r} in route {route.name} of {entity.ae_title} on {host}"
                 yield cannot_carry(TARGET, what, reason, at, also=(entity.location,), subjects=(entity.ae_title,))

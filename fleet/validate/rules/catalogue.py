@@ -41,6 +41,23 @@ from fleet.validate.rules import (
     vrrp,
 )
 
+# What these find stays true whatever a file that could not be read may hold: they judge values alone, or two that
+# contradict each other. All others look for something that may be in that file.
+ALONE: tuple[Rule, ...] = (
+    ae_title_grammar,
+    ae_title_unusual,
+    ae_title_duplicate,
+    ae_title_case_twin,
+    entity_name,
+    place_taken,
+    address_form,
+    schedule_form,
+    relay_windows,
+    relay_keyword,
+    modality_known,
+    host_key,
+)
+
 RULES: tuple[Rule, ...] = (
     ae_title_grammar,
     ae_title_unusual,

@@ -79,6 +79,8 @@ def _entities(inventory: Inventory) -> Iterator[Problem]:
 
 
 def _sites(inventory: Inventory) -> Iterator[Problem]:
+    if "site" in inventory.broken_keys:
+        return  # the site that is missing may be the one whose name is broken
     for entity in inventory.entities:
         for site in entity.seen_as:
             if site not in inventory.sites:

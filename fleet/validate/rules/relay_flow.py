@@ -2,7 +2,8 @@
 
 from collections.abc import Iterator
 
-from fleet.errors import Location, Problem
+from fleet.errors import EmptySelection, Location, Problem
+from fleet.inventory.model import Entity
 from fleet.validate.context import Context, error
 from fleet.validate.routes import hops
 
@@ -15,6 +16,7 @@ def check(context: Context) -> Iterator[Problem]:
     if context.inventory.incomplete:
         return  # the flow may be among what was left out
     allowed: dict[str, set[str]] = {}
+    unsure = list(_half_resolved(context))
     told: set[tuple[Location, str]] = set()
     for hop in hops(context):
         if hop.entity is None or hop.entity is hop.relay:
@@ -23,7 +25,9 @@ def check(context: Context) -> Iterator[Problem]:
             peers = context.peers.called_by(hop.relay)
             allowed[hop.relay.name] = {peer.entity.name for peer in peers if peer.entity and "storage" in peer.services}
         at = hop.destination.at("ae_title")
-        if hop.entity.name not in allowed[hop.relay.name] and (at, hop.entity.name) not in told:
+        if hop.entity.name in allowed[hop.relay.name] or (at, hop.entity.name) in told:
+            continue
+        if not any(_may_join(sides, hop.relay, hop.entity) for sides in unsure):
             told.add((at, hop.entity.name))
             text = (
                 f"the route {hop.route.name} leads from {hop.relay.name} ({hop.relay.location}) to {hop.entity.name}"
@@ -32,3 +36,31 @@ def check(context: Context) -> Iterator[Problem]:
             )
             about = (hop.relay.ae_title, hop.entity.ae_title)
             yield error(CODES[0], text, at, hop.entity.location, about=about)
+
+
+_Side = tuple[Entity, ...] | None  # None: its selector selects nothing, which is told; anybody may have been meant
+
+
+def _half_resolved(context: Context) -> Iterator[tuple[_Side, _Side]]:
+    """Storage flows with a side that selects nothing."""
+    for flow in context.inventory.flows:
+        if "storage" in flow.services:
+            sides = (_select(context, flow.source), _select(context, flow.destination))
+            if None in sides:
+                yield sides
+
+
+def _select(context: Context, text: str) -> _Side:
+    """Whom a selector means; None where a word of it means nobody."""
+    try:
+        return context.selectors.entities(text)
+    except EmptySelection:
+        return None
+
+
+def _may_join(sides: tuple[_Side, _Side], relay: Entity, destination: Entity) -> bool:
+    """Whether the flow that was meant may be from this relay to this destination."""
+    sources, destinations = sides
+    return (sources is None or any(each is relay for each in sources)) and (
+        destinations is None or any(each is destination for each in destinations)
+    )

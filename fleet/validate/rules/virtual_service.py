@@ -15,11 +15,11 @@ def check(context: Context) -> Iterator[Problem]:
     for service in context.inventory.virtual_services:
         entity = context.inventory.find_entity(service.entity)
         if entity:
-            yield from _members(service, entity)
+            yield from _members(context, service, entity)
             yield from _balance(service, entity)
 
 
-def _members(service: VirtualService, entity: Entity) -> Iterator[Problem]:
+def _members(context: Context, service: VirtualService, entity: Entity) -> Iterator[Problem]:
     about = (entity.ae_title, service.name)
     if not entity.instances and service.via != "external":
         text = (
@@ -34,6 +34,8 @@ def _members(service: VirtualService, entity: Entity) -> Iterator[Problem]:
         )
         yield error("virtual-service-members", text, service.at("entity"), entity.location, about=about)
     members = {instance.host for instance in entity.instances}
+    if not members <= context.inventory.hosts.keys():
+        return  # a host's name is mistaken, and told: a priority may be for the very one that was meant
     for host in service.vrrp.priority if service.vrrp else ():
         if host not in members:
             text = (

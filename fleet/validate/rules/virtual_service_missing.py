@@ -13,6 +13,8 @@ def check(context: Context) -> Iterator[Problem]:
     """Each destination of a flow with several instances and no virtual service."""
     if context.inventory.incomplete:
         return  # the virtual service may be among what was left out
+    if any(context.inventory.find_entity(each.entity) is None for each in context.inventory.virtual_services):
+        return  # a service stands before a name that nobody bears, which is told: it may be meant for this one
     served = context.inventory.services_by_entity
     told: set[str] = set()
     for resolved in context.peers.flows:

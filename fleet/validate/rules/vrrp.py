@@ -72,7 +72,7 @@ def _priorities(context: Context, service: VirtualService, vrrp: Vrrp) -> Iterat
             there = vrrp.at("priority", known)
             yield error("vrrp-priority", text, vrrp.at("priority", host), there, about=(*about, host, known))
     for instance in entity.instances if entity else ():
-        if instance.host not in vrrp.priority:
+        if instance.host not in vrrp.priority and instance.host in context.inventory.hosts:
             text = (
                 f"{instance.host} runs {service.entity} ({instance.location}) and has no priority in {service.name}; it"
                 " would never take the address over; give it one"

@@ -37,16 +37,6 @@ def _result(report: ProbeReport) -> Iterator[str]:
         yield f"  {safe_text(result.detail)}"
     for warning in result.warnings:
         yield f"  warning: {safe_text(warning)}"
-    times = sorted(result.echo_times_s)
-    if len(times) > 1:
-        p95 = times[min(len(times) - 1, int(len(times) * 0.95))]
-        middle = times[len(times) // 2]
-        figures = " ".join(f"{word} {1000 * time_s:.2f} ms" for word, time_s in _named(times[0], middle, p95))
-        yield f"  {len(times)} echoes: {figures}"
-
-
-def _named(least_s: float, median_s: float, p95_s: float) -> tuple[tuple[str, float], ...]:
-    return (("min", least_s), ("median", median_s), ("p95", p95_s))
 
 
 def _negotiation(negotiation: Negotiation) -> Iterator[str]:

@@ -16,6 +16,7 @@ from fleet.verify.tls import LocalTlsError
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 
 _RECEIVE_BYTES = 16_384
+_LOOK_UP_S = 0.25  # how often somebody who waits looks whether to stop
 
 
 class Channel(Protocol):
@@ -71,8 +72,12 @@ def echo_through(
     clock: Callable[[], float] = time.monotonic,
     pause: Callable[[float], None] = time.sleep,
     workshop: Workshop | None = None,
+    stop: Callable[[], bool] | None = None,
 ) -> EchoResult:
-    """Ask a target everything it is to be asked, each association over a channel of its own."""
+    """Ask a target everything it is to be asked, each association over a channel of its own.
+
+    Where *stop* says so the association is aborted, and the result is `unknown`.
+    """
     course = Course(target, Question(target.ae_title, target.calling), workshop or Workshop(time.time))
     while True:
         now = clock()
@@ -90,14 +95,20 @@ def echo_through(
             return course.fail(Outcome.CONNECT_TIMEOUT, "the channel to the target was not opened in time", clock())
         except OSError as error:
             return course.fail(Outcome.LOCAL_ERROR, f"the channel to the target failed: {error}", clock())
-        _carry(channel, dialogue, target.source, clock)
+        _carry(channel, dialogue, target.source, clock, stop)
         step = course.take(dialogue, clock())
         if isinstance(step, EchoResult):
             return step
         pause(max(0.0, step - clock()))
 
 
-def _carry(channel: Channel, dialogue: EchoDialogue, source: str, clock: Callable[[], float]) -> None:
+def _carry(
+    channel: Channel,
+    dialogue: EchoDialogue,
+    source: str,
+    clock: Callable[[], float],
+    stop: Callable[[], bool] | None = None,
+) -> None:
     """Move bytes between *channel* and *dialogue* until the dialogue is over; *source* is where it ends."""
     try:
         out = dialogue.connected(clock(), lambda: (source,))
@@ -106,17 +117,21 @@ def _carry(channel: Channel, dialogue: EchoDialogue, source: str, clock: Callabl
                 return
             if dialogue.over:
                 return
-            out = _receive(channel, dialogue, clock)
+            out = _receive(channel, dialogue, clock, stop)
     finally:
         channel.close()
 
 
-def _receive(channel: Channel, dialogue: EchoDialogue, clock: Callable[[], float]) -> bytes:
+def _receive(
+    channel: Channel, dialogue: EchoDialogue, clock: Callable[[], float], stop: Callable[[], bool] | None
+) -> bytes:
     left_s = dialogue.deadline - clock()
     if left_s <= 0:
         return dialogue.expired(clock())
+    if stop is not None and stop():
+        return dialogue.interrupted()
     try:
-        channel.settimeout(left_s)
+        channel.settimeout(left_s if stop is None else min(left_s, _LOOK_UP_S))
         data = channel.recv(_RECEIVE_BYTES)
     except TimeoutError:
         return dialogue.expired(clock()) if clock() >= dialogue.deadline else b""

@@ -244,7 +244,7 @@ def describe_times(times_s: Sequence[float]) -> str:
     """What several echoes took: the smallest, the median, and what 95 of 100 stayed below (nearest rank)."""
     ordered = sorted(times_s)
     p95 = ordered[max(0, -(-len(ordered) * 95 // 100) - 1)]
-    words = ((ordered[0], "minimum"), (median(ordered), "median"), (p95, "p95"))
+    words = ((ordered[0], "min"), (median(ordered), "median"), (p95, "p95"))
     return f"{len(ordered)} echoes: " + ", ".join(f"{what} {seconds * 1000:.1f} ms" for seconds, what in words)
 
 

@@ -33,6 +33,10 @@ class Brakes:
         """Let nobody who waits begin."""
         self._stopped.set()
 
+    def is_stopped(self) -> bool:
+        """Whether those who are being asked are to be let go."""
+        return self._stopped.is_set()
+
     @contextmanager
     def hold(self, target: EchoTarget) -> Iterator[bool]:
         """A place at the target's address; False where the run was stopped meanwhile."""
@@ -107,7 +111,7 @@ def _ask(transport: Transport, target: EchoTarget, brakes: Brakes) -> EchoResult
     with brakes.hold(target) as allowed:
         if not allowed:
             return EchoResult(target, Outcome.UNKNOWN, detail="the run was interrupted before this was asked")
-        result = echo_through(open_channel, target)
+        result = echo_through(open_channel, target, stop=brakes.is_stopped)
         return ask_by_echoscu(transport, target) if forbidden else result
 
 

@@ -2,13 +2,14 @@
 
 import socket
 import time
+from collections.abc import Callable
 
 import pytest
 
 from fleet.dicom.pdu import AssociateRJ
 from fleet.verify.channel import Channel, ChannelNotOpenedError, echo_through, run_dialogue_over
 from fleet.verify.values import EchoResult, EchoTarget, Expectation, Outcome, Timeouts
-from tests.verify.peers import Script, answer_well, replies, reset, serving
+from tests.verify.peers import Script, answer_well, read_pdu, replies, reset, serving
 
 QUICK = Timeouts(connect_s=0.5, acse_s=0.5, dimse_s=0.5, total_s=1.5)
 
@@ -89,3 +90,30 @@ def test_a_channel_that_does_not_open_is_a_result(error: Exception, outcome: Out
         raise error
 
     assert echo_through(open_channel, target_at(104)).outcome is outcome
+
+
+def test_a_dialogue_that_is_to_stop_is_aborted_and_unknown() -> None:
+    heard: list[bytes] = []
+
+    def listen(sock: socket.socket) -> None:
+        read_pdu(sock)
+        heard.append(read_pdu(sock))
+
+    started = time.monotonic()
+    with serving(listen) as peer:
+
+        def open_channel(_left_s: float) -> socket.socket:
+            return socket.create_connection((peer.address, peer.port))
+
+        target = EchoTarget("A", peer.address, peer.port, "F", source="north-1")
+        result = echo_through(open_channel, target, stop=lambda: time.monotonic() - started > 0.1)
+        wait_until(lambda: bool(heard))
+    assert result.outcome is Outcome.UNKNOWN
+    assert heard[0][0] == 0x07  # A-ABORT
+    assert time.monotonic() - started < 2
+
+
+def wait_until(is_so: Callable[[], bool], within_s: float = 5) -> None:
+    deadline = time.monotonic() + within_s
+    while not is_so() and time.monotonic() < deadline:
+        time.sleep(0.01)

@@ -56,14 +56,15 @@ class Door:
 
         return TerminalProgress(color=self.color, verbose=self.verbose)
 
-    def selector(self) -> str | None:
-        """The limit, with `@failed` looked up in history."""
+    def selector(self, fleet: str) -> str | None:
+        """The limit, with `@failed` looked up in history among the runs of this fleet."""
         if self.limit != "@failed":
             return self.limit
         from fleet.report.history import open_history  # only who asks for the last failures opens a history
         from fleet.workflow.reading import require_failed
 
         with open_history(self.history, create=False) as history:
+            history.concern(fleet)
             return require_failed(history.failed_names())
 
     def tell(self, text: str) -> None:

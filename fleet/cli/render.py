@@ -24,7 +24,7 @@ def command(door: Door, directory: Path | None, templates: Path | None) -> int:
     """Show every file of every host as it should be. Same inventory, same bytes."""
     context = door.context(template_folder=templates)
     reading = read_valid(context)
-    hosts = reading.hosts(door.selector())
+    hosts = reading.hosts(door.selector(reading.inventory.name))
     rendered = render_hosts(reading, context, [host.name for host in hosts])
     if directory is not None:
         written = write_tree(rendered, directory)

@@ -40,6 +40,7 @@ def command(door: Door, selector: str, firewall: bool, since: str | None, done: 
         door.tell(_RULES[door.output](make_firewall(reading.peers, entities)))
         return 0
     with open_history(context.history_file) as history:
+        history.concern(reading.inventory.name)
         statuses = (
             box_statuses(reading, history, entities)
             if since is None
@@ -55,7 +56,7 @@ def command(door: Door, selector: str, firewall: bool, since: str | None, done: 
 
 def _chosen(door: Door, reading: Reading, selector: str) -> tuple[Entity, ...] | None:
     """What both the selector and --limit mean; None for everything."""
-    limit = door.selector()
+    limit = door.selector(reading.inventory.name)
     if selector == "all" and limit is None:
         return None
     found = reading.entities(None if selector == "all" else selector)

@@ -12,7 +12,8 @@ Target = tuple[Any, ...]
 Read = Callable[[str, Sequence[Any]], list[Any]]
 
 _SPANS: Final = (
-    "SELECT first_row, last_row FROM sweeps WHERE run IN (SELECT DISTINCT run FROM sweeps ORDER BY run DESC LIMIT ?)"
+    "SELECT first_row, last_row FROM sweeps WHERE run IN (SELECT DISTINCT run FROM sweeps JOIN runs ON number = run "
+    "WHERE is_mine(fleet) ORDER BY run DESC LIMIT ?)"
 )
 _ANSWERED: Final = (
     "SELECT ae_title, address, port, calling, source, elapsed_s FROM echo_results "

@@ -21,7 +21,15 @@ from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 from fleet.errors import HistoryError
 from fleet.report import history_tables as tables
 from fleet.report.habit import find_habits
-from fleet.report.history_file import check_absence, check_file, make_private, make_private_folder, rebuild_hint
+from fleet.report.history_file import (
+    VERSION,
+    as_sentence,
+    check_absence,
+    check_file,
+    make_private,
+    make_private_folder,
+    rebuild_hint,
+)
 from fleet.report.masking import mask_arguments
 from fleet.report.records import AppliedFleet, FailingSince, RunStart, SheetMark, Snapshot, StoredRun
 from fleet.report.streaks import find_streaks
@@ -49,11 +57,16 @@ def _whole(read: Callable[Concatenate["History", P], R]) -> Callable[Concatenate
 
 
 class History:
-    """An open history. Use it as a context manager; one thread at a time."""
+    """An open history. Use it as a context manager; one thread at a time.
+
+    One file holds the runs of every fleet that a person looks after; `concern` narrows what is read to one.
+    """
 
     def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
         self.path = path
+        self._fleet: str | None = None
+        connection.create_function("is_mine", 1, self._is_mine)
 
     def __enter__(self) -> Self:
         return self
@@ -66,6 +79,21 @@ class History:
         with _mapped(self.path):
             self._connection.close()
 
+    def concern(self, fleet: str) -> None:
+        """From now on only runs of this fleet are read, and what is marked is of this fleet."""
+        self._fleet = fleet
+
+    def concern_what_there_is(self) -> tuple[str, ...]:
+        """For an inventory whose name cannot be read: its fleet is the only one there is. Returns those there are."""
+        fleets = self.fleets()
+        if len(fleets) < 2:
+            self._fleet = fleets[0] if fleets else None
+        return fleets
+
+    def _is_mine(self, fleet: str | None) -> bool:
+        """Runs of a history of version 1 do not say of which fleet they are: they are everybody's."""
+        return self._fleet is None or fleet is None or fleet == self._fleet
+
     # Recording -----------------------------------------------------------------------------------------
 
     def record_run_start(self, start: RunStart) -> None:
@@ -76,7 +104,7 @@ class History:
                 tables.INSERT_RUN,
                 (
                     *(start.run_id, start.verb, start.started_at, start.playbook, start.who, start.where),
-                    *(start.ticket, start.reason, start.git_commit, start.inventory_digest, words),
+                    *(start.ticket, start.reason, start.git_commit, start.inventory_digest, words, start.fleet),
                 ),
             )
 
@@ -89,6 +117,12 @@ class History:
             number = _number(cursor, run_id)
             values = (finished_at, exit_status, text, number)
             cursor.execute("UPDATE runs SET finished_at = ?, exit_status = ?, summary = ? WHERE number = ?", values)
+
+    def record_fleet(self, run_id: str, fleet: str) -> None:
+        """The run is about this fleet, and so is what is read from now on."""
+        with self._writing() as cursor:
+            cursor.execute("UPDATE runs SET fleet = ? WHERE number = ?", (fleet, _number(cursor, run_id)))
+        self.concern(fleet)
 
     def record_inventory(self, snapshot: Snapshot) -> None:
         """This inventory is valid: its files are kept, each content once."""
@@ -139,18 +173,25 @@ class History:
             number = _number(cursor, applied.run_id)
             row = (number, applied.applied_at, applied.inventory_digest, text, _digest(text.encode()))
             cursor.execute("INSERT OR REPLACE INTO applied VALUES (?, ?, ?, ?, ?)", row)
-            rows = [(host, number) for host in sorted(applied.hosts)]
-            cursor.executemany("INSERT OR REPLACE INTO known_hosts VALUES (?, ?)", rows)
+            rows = [(host, self._fleet or "", number) for host in sorted(applied.hosts)]
+            mine = ((host,) for host, *_ in rows)  # of a history of version 1: now it is known whose they are
+            cursor.executemany(f"DELETE FROM known_hosts WHERE host = ? AND {tables.OF_ANY_FLEET}", mine)  # noqa: S608
+            cursor.executemany("INSERT OR REPLACE INTO known_hosts VALUES (?, ?, ?)", rows)
 
     def forget_host(self, host: str) -> bool:
         """No longer expect a host to be in the inventory (`--forget-host`, or retired and clean)."""
         with self._writing() as cursor:
-            return cursor.execute("DELETE FROM known_hosts WHERE host = ?", (host,)).rowcount > 0
+            mine = "SELECT number FROM runs WHERE is_mine(fleet)"
+            statement = f"DELETE FROM known_hosts WHERE host = ? AND run IN ({mine})"  # noqa: S608  no one's words
+            return cursor.execute(statement, (host,)).rowcount > 0
 
     def mark_done(self, sheets: Iterable[Mapping[str, Any]], who: str, marked_at: str, *, kind: str = "done") -> None:
         """These boxes hold what their sheets (`Sheet.to_json()`) say; `assumed` for the first run's baseline."""
-        rows = [(str(sheet["box"]), str(sheet["digest"]), json.dumps(sheet), kind, who, marked_at) for sheet in sheets]
-        statement = "INSERT INTO sheet_marks (box, digest, sheet, kind, who, marked_at) VALUES (?, ?, ?, ?, ?, ?)"
+        said = (kind, who, marked_at, self._fleet)
+        rows = [(str(sheet["box"]), str(sheet["digest"]), json.dumps(sheet), *said) for sheet in sheets]
+        statement = (
+            "INSERT INTO sheet_marks (box, digest, sheet, kind, who, marked_at, fleet) VALUES (?, ?, ?, ?, ?, ?, ?)"
+        )
         with self._writing() as cursor:
             _execute_many(cursor, statement, rows)
 
@@ -159,8 +200,8 @@ class History:
     @_whole
     def list_runs(self, limit: int = 20, *, verb: str | None = None) -> tuple[StoredRun, ...]:
         """The newest runs first."""
-        where, values = (" WHERE verb = ?", (verb, limit)) if verb else ("", (limit,))
-        rows = self._read(f"{tables.SELECT_RUNS}{where} ORDER BY number DESC LIMIT ?", values)
+        where, values = (" AND verb = ?", (verb, limit)) if verb else ("", (limit,))
+        rows = self._read(f"{tables.SELECT_RUNS} WHERE is_mine(fleet){where} ORDER BY number DESC LIMIT ?", values)
         return tuple(_run(row) for row in rows)
 
     @_whole
@@ -216,7 +257,7 @@ class History:
         """The newest inventory that was valid, with its files, each compared with its digest."""
         statement = (
             "SELECT v.inventory_digest, r.run_id, v.recorded_at FROM valid_inventories v "
-            "JOIN runs r ON r.number = v.run ORDER BY v.run DESC LIMIT 1"
+            "JOIN runs r ON r.number = v.run WHERE is_mine(r.fleet) ORDER BY v.run DESC LIMIT 1"
         )
         rows = self._read(statement)
         if not rows:
@@ -229,7 +270,7 @@ class History:
         """What the fleet held when it was last applied."""
         statement = (
             "SELECT r.run_id, a.applied_at, a.inventory_digest, a.names, a.digest FROM applied a "
-            "JOIN runs r ON r.number = a.run ORDER BY a.run DESC LIMIT 1"
+            "JOIN runs r ON r.number = a.run WHERE is_mine(r.fleet) ORDER BY a.run DESC LIMIT 1"
         )
         rows = self._read(statement)
         if not rows:
@@ -242,14 +283,35 @@ class History:
     @_whole
     def known_hosts(self) -> frozenset[str]:
         """Hosts that were in an inventory that was applied, and were not forgotten since."""
-        return frozenset(row[0] for row in self._read("SELECT host FROM known_hosts"))
+        statement = "SELECT k.host FROM known_hosts k JOIN runs r ON r.number = k.run WHERE is_mine(r.fleet)"
+        return frozenset(row[0] for row in self._read(statement))
+
+    @_whole
+    def fleets(self) -> tuple[str, ...]:
+        """The names of the fleets that this file has runs of, sorted."""
+        statement = "SELECT DISTINCT fleet FROM runs WHERE fleet IS NOT NULL AND fleet != '' ORDER BY fleet"
+        return tuple(row[0] for row in self._read(statement))
+
+    @_whole
+    def applied_fleets(self) -> tuple[str, ...]:
+        """The names of the fleets that were applied, sorted."""
+        statement = (
+            "SELECT DISTINCT r.fleet FROM applied a JOIN runs r ON r.number = a.run WHERE r.fleet IS NOT NULL "
+            "ORDER BY r.fleet"
+        )
+        return tuple(row[0] for row in self._read(statement))
+
+    @_whole
+    def verbs(self) -> tuple[str, ...]:
+        """The verbs that runs were of, sorted."""
+        return tuple(row[0] for row in self._read("SELECT DISTINCT verb FROM runs WHERE is_mine(fleet) ORDER BY verb"))
 
     @_whole
     def sheet_marks(self) -> Mapping[str, SheetMark]:
         """What each box was last said to hold, by title; `fleet.sheet.boxes` decides from them what is open."""
         statement = (
             "SELECT box, digest, sheet, kind, who, marked_at FROM sheet_marks "
-            "WHERE number IN (SELECT max(number) FROM sheet_marks GROUP BY box) ORDER BY box"
+            "WHERE number IN (SELECT max(number) FROM sheet_marks WHERE is_mine(fleet) GROUP BY box) ORDER BY box"
         )
         rows = self._read(statement)
         return {row[0]: SheetMark(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows}
@@ -260,7 +322,7 @@ class History:
         started_at = self.show_run(run_id).start.started_at
         statement = (
             "SELECT box, digest, sheet, kind, who, marked_at FROM sheet_marks WHERE number IN "
-            "(SELECT max(number) FROM sheet_marks WHERE marked_at <= ? GROUP BY box) ORDER BY box"
+            "(SELECT max(number) FROM sheet_marks WHERE is_mine(fleet) AND marked_at <= ? GROUP BY box) ORDER BY box"
         )
         rows = self._read(statement, (started_at,))
         return {row[0]: SheetMark(row[0], row[1], json.loads(row[2]), *row[3:]) for row in rows}
@@ -310,10 +372,17 @@ class History:
 
     def _find(self, run_id: str) -> int:
         with _mapped(self.path):
-            return _number(self._connection.cursor(), run_id, self.path)
+            number = _number(self._connection.cursor(), run_id, self.path)
+        fleet = self._read("SELECT fleet FROM runs WHERE number = ?", (number,))[0][0]
+        if not self._is_mine(fleet):
+            theirs = f"of the fleet {fleet!r}" if fleet else "of a list of targets"
+            message = f"run {run_id!r} is {theirs}, not of {self._fleet or 'a list'!r}; runs of another fleet are"
+            raise HistoryError(f"{self.path}: {message} not compared with; `fleet history` lists them")
+        return number
 
     def _newest(self, table: str) -> int | None:
-        found: int | None = self._read(f"SELECT max(run) FROM {table}")[0][0]  # noqa: S608  a table's name of ours
+        statement = f"SELECT max(run) FROM {table} WHERE run IN (SELECT number FROM runs WHERE is_mine(fleet))"  # noqa: S608  a table's name of ours
+        found: int | None = self._read(statement)[0][0]
         return found
 
     def _spans(self, number: int) -> list[tuple[int, int]]:
@@ -363,6 +432,7 @@ def open_history(path: Path, *, create: bool = True, busy_timeout_s: float = BUS
             if path.stat().st_size < QUICK_CHECK_BELOW_BYTES:
                 _quick_check(connection, path)
             connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+            _bring_up_to_date(connection)
         except BaseException:
             connection.close()
             raise
@@ -375,7 +445,28 @@ def _quick_check(connection: sqlite3.Connection, path: Path) -> None:
     if found == "ok" and connection.execute("PRAGMA foreign_key_check").fetchone() is not None:
         found = "a row belongs to no run"
     if found != "ok":
-        raise HistoryError(f"{path}: the history is torn: {found}; nothing was done. {rebuild_hint(path).capitalize()}")
+        raise HistoryError(f"{path}: the history is torn: {found}; nothing was done. {as_sentence(rebuild_hint(path))}")
+
+
+def _bring_up_to_date(connection: sqlite3.Connection) -> None:
+    """A history of an earlier version gets what it lacks, in one transaction; nothing in it is lost."""
+    if _version(connection) == VERSION:
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if _version(connection) < VERSION:  # unless another fleet was faster
+            for statement in tables.FROM_1_TO_2:
+                connection.execute(statement)
+        connection.execute("COMMIT")
+    except BaseException:
+        with suppress(sqlite3.Error):  # the first error is the one to tell
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    found: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return found
 
 
 def _create(path: Path) -> None:
@@ -432,7 +523,7 @@ def _encodable(value: Any) -> Any:
 def _number(cursor: sqlite3.Cursor, run_id: str, path: Path | None = None) -> int:
     """The number of a run by its id, an unambiguous beginning of it, or `last`."""
     if run_id == "last":
-        rows = cursor.execute("SELECT number FROM runs ORDER BY number DESC LIMIT 1").fetchall()
+        rows = cursor.execute("SELECT number FROM runs WHERE is_mine(fleet) ORDER BY number DESC LIMIT 1").fetchall()
     else:
         rows = cursor.execute("SELECT number FROM runs WHERE run_id = ?", (run_id,)).fetchall()
     if not rows and run_id:
@@ -448,8 +539,9 @@ def _number(cursor: sqlite3.Cursor, run_id: str, path: Path | None = None) -> in
 
 def _run(row: Sequence[Any]) -> StoredRun:
     run_id, verb, started_at, playbook, who, where, ticket, reason, git_commit, digest, argv, *end = row
+    words = tuple(json.loads(argv))
     start = RunStart(
-        run_id, verb, started_at, playbook, who, where, ticket, reason, git_commit, digest, tuple(json.loads(argv))
+        run_id, verb, started_at, playbook, who, where, ticket, reason, git_commit, digest, words, end[3] or ""
     )
     return StoredRun(start, end[0], end[1], json.loads(end[2]))
 

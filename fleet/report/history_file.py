@@ -13,7 +13,7 @@ from typing import Final
 from fleet.errors import HistoryError
 
 APPLICATION_ID: Final = 0x464C4554  # "FLET"
-VERSION: Final = 1
+VERSION: Final = 2
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_BYTES: Final = 100
@@ -28,6 +28,11 @@ def rebuild_hint(path: Path) -> str:
     )
 
 
+def as_sentence(text: str) -> str:
+    """With a capital at its beginning, and nothing else touched: a path in it must stay what it is."""
+    return text[:1].upper() + text[1:]
+
+
 def wal_of(path: Path) -> Path:
     """SQLite's write-ahead log beside the file."""
     return path.with_name(f"{path.name}-wal")
@@ -38,7 +43,7 @@ def check_file(path: Path) -> None:
     # Asked twice: beside a run that is just closing the log, a header may be newer than the size that was read.
     fault = _look(path) and _look(path)
     if fault:
-        raise HistoryError(f"{path}: {fault}; nothing was done. {rebuild_hint(path).capitalize()}")
+        raise HistoryError(f"{path}: {fault}; nothing was done. {as_sentence(rebuild_hint(path))}")
 
 
 def _look(path: Path) -> str | None:

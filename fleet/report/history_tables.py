@@ -8,6 +8,10 @@ from typing import Final
 
 from fleet.report.history_file import APPLICATION_ID, VERSION
 
+KNOWN_HOSTS: Final = (
+    "CREATE TABLE known_hosts (host TEXT NOT NULL, fleet TEXT NOT NULL, run INTEGER NOT NULL REFERENCES runs (number), "
+    "PRIMARY KEY (host, fleet)) STRICT, WITHOUT ROWID"
+)
 CREATE: Final = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
@@ -16,7 +20,7 @@ CREATE TABLE runs (
   number INTEGER PRIMARY KEY, run_id TEXT NOT NULL UNIQUE, verb TEXT NOT NULL, started_at TEXT NOT NULL,
   playbook TEXT NOT NULL, who TEXT NOT NULL, from_where TEXT NOT NULL, ticket TEXT NOT NULL, reason TEXT NOT NULL,
   git_commit TEXT NOT NULL, inventory_digest TEXT NOT NULL, argv TEXT NOT NULL,
-  finished_at TEXT, exit_status INTEGER, summary TEXT NOT NULL DEFAULT '{{}}') STRICT;
+  finished_at TEXT, exit_status INTEGER, summary TEXT NOT NULL DEFAULT '{{}}', fleet TEXT) STRICT;
 CREATE INDEX runs_by_verb ON runs (verb, number);
 CREATE TABLE documents (digest TEXT PRIMARY KEY, content BLOB NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE snapshots (
@@ -41,22 +45,35 @@ CREATE TABLE echo_results (
 CREATE INDEX failed_echoes ON echo_results (row) WHERE as_desired = 0;
 CREATE TABLE applied (run INTEGER PRIMARY KEY REFERENCES runs (number), applied_at TEXT NOT NULL,
   inventory_digest TEXT NOT NULL, names TEXT NOT NULL, digest TEXT NOT NULL) STRICT;
-CREATE TABLE known_hosts (host TEXT PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs (number)) STRICT, WITHOUT ROWID;
+{KNOWN_HOSTS};
 CREATE TABLE sheet_marks (
   number INTEGER PRIMARY KEY, box TEXT NOT NULL, digest TEXT NOT NULL, sheet TEXT NOT NULL, kind TEXT NOT NULL,
-  who TEXT NOT NULL, marked_at TEXT NOT NULL) STRICT;
+  who TEXT NOT NULL, marked_at TEXT NOT NULL, fleet TEXT) STRICT;
 CREATE INDEX sheet_marks_by_box ON sheet_marks (box, number);
 COMMIT;
 """
 
+# A run of version 1 does not say of which fleet it is: its fleet is NULL, and it counts for every one.
+FROM_1_TO_2: Final = (
+    "ALTER TABLE runs ADD COLUMN fleet TEXT",
+    "ALTER TABLE sheet_marks ADD COLUMN fleet TEXT",
+    "ALTER TABLE known_hosts RENAME TO hosts_of_any_fleet",
+    KNOWN_HOSTS,
+    "INSERT INTO known_hosts SELECT host, '', run FROM hosts_of_any_fleet",
+    "DROP TABLE hosts_of_any_fleet",
+    "PRAGMA user_version = 2",
+)
+
 INSERT_RUN: Final = (
     "INSERT INTO runs (run_id, verb, started_at, playbook, who, from_where, ticket, reason, git_commit, "
-    "inventory_digest, argv) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    "inventory_digest, argv, fleet) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 SELECT_RUNS: Final = (
     "SELECT run_id, verb, started_at, playbook, who, from_where, ticket, reason, git_commit, inventory_digest, argv, "
-    "finished_at, exit_status, summary FROM runs"
+    "finished_at, exit_status, summary, fleet FROM runs"
 )
+# A host that was applied by a run which does not say of which fleet it is.
+OF_ANY_FLEET: Final = "run IN (SELECT number FROM runs WHERE fleet IS NULL)"
 ECHO_COLUMNS: Final = (
     "ae_title, site, host, virtual_service, address, port, calling, source, outcome, status, detail, attempts, "
     "certificate_days, elapsed_s, resolve_s, connect_s, tls_s, associate_s, echo_s, release_s, warnings, "

@@ -20,6 +20,7 @@ class RunStart:
     git_commit: str = ""
     inventory_digest: str = ""
     argv: tuple[str, ...] = ()
+    fleet: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ _Key = tuple[Any, ...]
 
 _SPANS: Final = (
     "SELECT s.run, r.run_id, r.started_at, s.first_row, s.last_row FROM sweeps s "
-    "JOIN runs r ON r.number = s.run ORDER BY s.run DESC, s.first_row LIMIT ?"
+    "JOIN runs r ON r.number = s.run WHERE is_mine(r.fleet) ORDER BY s.run DESC, s.first_row LIMIT ?"
 )
 _FAILING: Final = (
     "SELECT ae_title, address, port, calling, source, outcome, detail FROM echo_results "

@@ -252,6 +252,7 @@ def format_stored_run(
     start = run.start
     facts = {
         "run": start.run_id,
+        "fleet": start.fleet,
         "what": " ".join(start.argv) or _name(run),
         "who": f"{start.who} on {start.where}" if start.where else start.who,
         "when": f"{start.started_at} to {run.finished_at or '(cut off, or still running)'}",

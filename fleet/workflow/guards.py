@@ -1,4 +1,4 @@
-"""What is compared with the last applied run before any host is contacted (T19).
+"""What is compared with the last applied run of the same fleet before any host is contacted (T19).
 
 A half-empty inventory, or a host that vanished from it, is a slip until somebody says that it is not.
 """
@@ -28,6 +28,18 @@ def check_guards(
     problems += [_host_gone(name) for name in gone]
     if problems:
         raise InvalidInventory(tuple(problems))
+
+
+def unguarded(inventory: Inventory, history: History | None) -> list[str]:
+    """Said where nothing is compared because only other fleets were applied: a renamed fleet is another one."""
+    others = history.applied_fleets() if history is not None else ()
+    if history is None or not others or inventory.name in others or history.last_applied() is not None:
+        return []
+    text = (
+        f"the fleet {inventory.name!r} was never applied, so nothing guards it against a removal yet; what was applied"
+        f" under another name ({', '.join(others)}) is not compared with it"
+    )
+    return [text]
 
 
 def _host_gone(name: str) -> Problem:

@@ -70,6 +70,23 @@ class Ledger:
         """What is wrong with the inventory."""
         self._put(problems=tuple(problems), strict=strict)
 
+    def concern(self, reading: Reading) -> None:
+        """Which fleet this run is about, also where its inventory is not valid: nothing else is compared with."""
+        if self._history is None:
+            return
+        name = reading.inventory.name
+        if not name:  # the very file that says it cannot be read
+            fleets = self._history.concern_what_there_is()
+            if len(fleets) > 1:
+                self.note(
+                    f"the fleet's name cannot be read, and history holds {', '.join(fleets)}: it is not known which of"
+                    " them this is"
+                )
+                self._history.concern("")
+            name = fleets[0] if len(fleets) == 1 else ""
+        if name:
+            self._history.record_fleet(self._context.run_id, name)
+
     def inventory(self, reading: Reading) -> None:
         """The inventory that this run works on; a valid one is kept, for the night when it is not."""
         waivers = tuple(

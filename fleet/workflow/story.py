@@ -25,7 +25,7 @@ from fleet.workflow.auditing import audit_hosts, audit_strangers
 from fleet.workflow.boxes import box_statuses, boxes_by_hand, mark_boxes_done
 from fleet.workflow.changing import Batching, Planned, Work, apply_planned, plan_hosts, unapplied
 from fleet.workflow.context import Context
-from fleet.workflow.guards import check_guards
+from fleet.workflow.guards import check_guards, unguarded
 from fleet.workflow.kept import open_snapshot
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.page import page_of
@@ -110,8 +110,8 @@ class Story:
         if self.context.limit != FAILED:
             return self.context.limit
         if self._limit is None:
+            inventory = self.reading.inventory  # first: it says whose failures are meant
             failed = self._history.failed_names() if self._history else ()
-            inventory = self.reading.inventory
             known = [name for name in failed if name in inventory.hosts or inventory.find_entity(name)]
             gone = [name for name in failed if name not in known]
             if gone:
@@ -146,6 +146,7 @@ class Story:
     def validate(self, *, strict: bool = False) -> Reading:
         """Everything that is wrong, at once; raises `InvalidInventory` while an error stands."""
         reading = read_all(self.context)
+        self.ledger.concern(reading)
         self.ledger.problems(reading.problems, strict=strict)
         if reading.errors or (strict and reading.problems):
             raise InvalidInventory(reading.problems)
@@ -170,7 +171,7 @@ class Story:
         allowed = permissions or Permissions()
         reading = self.reading
         check_guards(reading.inventory, self._history, allowed.allow_removal, allowed.forget_hosts)
-        self.ledger.note(*allowed.describe())
+        self.ledger.note(*allowed.describe(), *unguarded(reading.inventory, self._history))
         chosen = self.hosts(hosts)
         planned = plan_hosts(reading, self.context, chosen, self.connector, adopt=allowed.adopt)
         self.ledger.plan(planned.plan, hosts=[host.name for host in chosen])
@@ -246,6 +247,7 @@ class Story:
         self, targets: Sequence[EchoTarget], asking: Asking, *, compare: str | None = None
     ) -> tuple[EchoResult, ...]:
         """Ask these targets, without any inventory."""
+        self._concern_lists()
         before = self._earlier(compare)
         observer = self.context.observer
         observer(StageStarted("echo", len(targets)))
@@ -269,8 +271,14 @@ class Story:
 
         return replace(asking, hear=self.ledger.echo, stop=stop)
 
+    def _concern_lists(self) -> None:
+        """A list belongs to no fleet: it is compared with other lists."""
+        if self._history is not None:
+            self._history.concern("")
+
     def failed_among(self, targets: Sequence[EchoTarget]) -> tuple[EchoTarget, ...]:
         """Those of a list that the last run found not as desired: what `@failed` means without an inventory."""
+        self._concern_lists()
         failed = self._history.failed_names() if self._history else ()
         require_failed(failed)
         found = tuple(target for target in targets if target.ae_title in failed)

@@ -1,4 +1,4 @@
-"""Outcomes of a sweep, each from its real cause: a vendor's archive, firewalls that drop and reject, stopped processes."""
+"""Outcomes of a sweep, each from its real cause: a vendor's archive, firewalls, processes that stand still."""
 
 import json
 import sys
@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.lab.hospital import Hospital
 from tests.lab.hosts import LabHost
 from tests.lab.laboratory import Lab
 from tests.lab.vendor import OrthancSettings, start_orthanc
@@ -79,17 +80,18 @@ def test_what_is_no_dicom_is_named(lab: Lab, box: LabHost, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("rule", "outcome", "within_s"),
+    ("rule", "ending"),
     [
-        ("-j DROP", "connect_timeout", 4.0),
-        ("-j REJECT --reject-with tcp-reset", "refused", 1.0),
-        ("-j REJECT --reject-with icmp-host-unreachable", "no_route", 1.0),
-        ("-j REJECT --reject-with icmp-net-unreachable", "no_route", 1.0),
+        ("-j DROP", ("connect_timeout", 4.0)),
+        ("-j REJECT --reject-with tcp-reset", ("refused", 1.0)),
+        ("-j REJECT --reject-with icmp-host-unreachable", ("no_route", 1.0)),
+        ("-j REJECT --reject-with icmp-net-unreachable", ("no_route", 1.0)),
     ],
 )
 def test_each_firewall_ends_in_its_outcome(
-    lab: Lab, box: LabHost, tmp_path: Path, rule: str, outcome: str, within_s: float
+    lab: Lab, box: LabHost, tmp_path: Path, rule: str, ending: tuple[str, float]
 ) -> None:
+    outcome, within_s = ending
     done = box.run(f"iptables -I INPUT -p tcp --dport 4242 {rule}")
     assert done.returncode == 0, done.stderr
     status, rows = ask(lab, tmp_path, f"VENDOR_BOX,{box.address},4242")
@@ -129,3 +131,25 @@ def test_a_site_behind_one_firewall_is_told_once(
     again = lab.controller.run([FLEET, *words, *history, "-l", "@failed", "--compare", "last"], timeout_s=90)
     assert again.stdout.startswith("13 connect_timeout: all "), again.stdout
     assert "no change since" in again.stdout
+
+
+def test_a_host_that_forbids_forwarding_asks_by_its_own_echoscu(hospital: Hospital) -> None:
+    host = hospital.lab["north-pacs-1"]
+    rule = "/etc/ssh/sshd_config.d/forwarding.conf"
+    _, before = hospital.verify("--from", "hosts")
+    host.write_file(rule, "DisableForwarding yes\n")
+    host.systemctl("reload", "ssh")
+    try:
+        _, document = hospital.verify("--from", "hosts")
+    finally:
+        host.run(["rm", rule])
+        host.systemctl("reload", "ssh")
+    asked = {place(row): row for row in document["results"] if row["from"] == host.name}
+    assert asked
+    assert all(f"echoscu on {host.name}, which forbids forwarding" in row["detail"] for row in asked.values()), asked
+    through = {place(row): row["outcome"] for row in before["results"] if row["from"] == host.name}
+    assert {key: row["outcome"] for key, row in asked.items()} == through
+
+
+def place(row: Mapping[str, Any]) -> tuple[str, str, int, str]:
+    return row["ae_title"], row["address"], row["port"], row["calling"]

@@ -9,7 +9,7 @@ never be the first that is open.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -214,15 +214,40 @@ def is_open(opening: Opening, at: datetime) -> bool:
     return any(start <= minute < end for start, end in opening.week)
 
 
-def first_gap(needed: Opening | None, served: Sequence[Opening], year: int) -> Gap | None:
-    """The first stretch of `needed` (None: always) that none of `served` has open; None where there is none."""
+def find_gaps(needed: Opening | None, served: Sequence[Opening], year: int) -> Iterator[Gap]:
+    """Every stretch of `needed` (None: always) that none of `served` has open, day by day."""
     wanted = [needed] if needed else []
     for day, zone, spans in _days_of([*wanted, *served], year):
         want: Spans = spans[0] if wanted else ((0, MINUTES_A_DAY),)
         left = subtract(want, unite(spans[len(wanted) :]))
-        if left:
-            return Gap(day, left[0], zone)
-    return None
+        yield from (Gap(day, span, zone) for span in left)
+
+
+def fold_gaps(gaps: Iterable[Gap]) -> tuple[Gap, ...]:
+    """Equal stretches of following days as one, `Mon-Fri` or `2026-03-08 to 2026-03-28`."""
+    runs: dict[Span, list[tuple[str, str, str]]] = {}
+    folded: list[tuple[str, Gap]] = []
+    for gap in gaps:
+        same = runs.setdefault(gap.span, [])
+        if same and _follows(same[-1][1], gap.day):
+            same[-1] = (same[-1][0], gap.day, gap.zone)
+        else:
+            same.append((gap.day, gap.day, gap.zone))
+            folded.append((gap.day, gap))
+    ends = {(span, first): last for span, found in runs.items() for first, last, _ in found}
+    return tuple(replace(gap, day=_join_days(first, ends[gap.span, first])) for first, gap in folded)
+
+
+def _follows(before: str, day: str) -> bool:
+    if before in DAYS or day in DAYS:
+        return before in DAYS and day in DAYS and DAYS.index(day) == DAYS.index(before) + 1
+    return date.fromisoformat(day) - date.fromisoformat(before) == timedelta(days=1)
+
+
+def _join_days(first: str, last: str) -> str:
+    if first == last:
+        return first
+    return f"{first}-{last}" if first in DAYS else f"{first} to {last}"
 
 
 def is_ever_first(candidate: Opening, ahead: Sequence[Opening], year: int, within: Opening | None = None) -> bool:

@@ -12,11 +12,13 @@ from fleet.inventory.schedule import (
     DAYS,
     MINUTES_A_DAY,
     MINUTES_A_WEEK,
+    Gap,
     InvalidScheduleError,
     Opening,
     Spans,
     count_minutes,
-    first_gap,
+    find_gaps,
+    fold_gaps,
     intersect,
     is_ever_first,
     is_open,
@@ -189,6 +191,10 @@ def test_spans_are_sets_of_minutes(one: Spans, other: Spans) -> None:
     assert count_minutes(one) == len(members(one))
 
 
+def first_gap(needed: Opening | None, served: list[Opening], year: int) -> Gap | None:
+    return next(find_gaps(needed, served, year), None)
+
+
 # Gaps ------------------------------------------------------------------------------------------------------
 
 
@@ -206,6 +212,23 @@ def test_a_holiday_that_only_one_of_two_knows_is_a_gap() -> None:
     day = opening("Mon-Fri 08:00-20:00", holidays=("2026-12-25",))
     night = opening("Mon-Thu 20:00-08:00", "Fri 20:00-Mon 08:00")
     assert str(first_gap(None, [day, night], 2026)) == "2026-12-25 08:00-20:00 Europe/Lisbon"
+
+
+def test_every_gap_of_the_week_is_found_and_equal_days_are_told_together() -> None:
+    gaps = find_gaps(None, [opening("Mon-Fri 08:00-19:00", "Sat 08:00-24:00", holidays=("2026-12-25",))], 2026)
+    assert [str(gap).removesuffix(" Europe/Lisbon") for gap in fold_gaps(gaps)] == [
+        "Mon-Sat 00:00-08:00",
+        "Mon-Fri 19:00-24:00",
+        "Sun 00:00-24:00",
+        "2026-12-25 00:00-24:00",
+    ]
+
+
+def test_gaps_of_several_zones_are_folded_into_weeks() -> None:
+    lisbon, boston = opening("08:00-20:00"), opening("15:00-03:00", zone="America/New_York")
+    told = [str(gap) for gap in fold_gaps(find_gaps(None, [lisbon, boston], 2026))]
+    assert 1 <= len(told) <= 4
+    assert all(" to " in gap for gap in told)
 
 
 def test_only_the_hours_that_are_needed_have_to_be_served() -> None:

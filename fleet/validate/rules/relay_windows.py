@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from fleet.errors import Problem
 from fleet.inventory.model import Inventory, Relay, Route, RouteDestination
-from fleet.inventory.schedule import InvalidScheduleError, Opening, first_gap, is_ever_first
-from fleet.validate.context import Context, error
+from fleet.inventory.schedule import InvalidScheduleError, Opening, find_gaps, fold_gaps, is_ever_first
+from fleet.validate.context import Context, error, few
 from fleet.validate.routes import always, find_opening
 
 CODES = ("relay-route-gap", "relay-route-unreachable")
@@ -36,14 +36,16 @@ def _gap(inventory: Inventory, relay: Relay, route: Route, year: int) -> Iterato
     if route.otherwise or not route.primary:
         return
     limit = _opening(inventory, relay, route.when["during"]) if "during" in route.when else None
-    gap = first_gap(limit, [_opening(inventory, relay, each.during) for each in route.primary], year)
-    if gap is None and limit is not None:
+    gaps = find_gaps(limit, [_opening(inventory, relay, each.during) for each in route.primary], year)
+    told = [str(gap) for gap in fold_gaps(gaps)]
+    if not told and limit is not None:
         others = [other for other in relay.routes if _asks_no_more(other, route)]
-        gap = first_gap(None, [_opening(inventory, relay, other.when.get("during")) for other in others], year)
-    if gap:
+        gaps = find_gaps(None, [_opening(inventory, relay, other.when.get("during")) for other in others], year)
+        told = [str(gap) for gap in fold_gaps(gaps)]
+    if told:
         text = (
-            f"the route {route.name} leaves a gap: nobody serves {gap}; what arrives then would go nowhere; widen a"
-            " window, add a destination, or say `otherwise: hold` (or skip)"
+            f"the route {route.name} leaves {'a gap' if len(told) == 1 else 'gaps'}: nobody serves {few(told, 14)};"
+            " what arrives then would go nowhere; widen a window, add a destination, or say `otherwise: hold` (or skip)"
         )
         at = route.at("to", "primary") if limit is None else route.at("when", "during")
         yield error("relay-route-gap", text, at, about=(relay.entity, route.name))

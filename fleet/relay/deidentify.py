@@ -50,7 +50,8 @@ _SCREENS: Final = {
     "1.2.840.10008.5.1.4.1.1.7": "a secondary capture",
 }
 # Kept texts that are looked through for words of the patient's identity; codes and units are looked through elsewhere.
-_SEARCHED: Final = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_SEARCHED: Final = frozenset({"CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_PLACES: Final = frozenset({"device", "institution"})
 _NUMBERS: Final = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00101002})  # of the patient and the order
 _TIMEZONE: Final = 0x00080201
 _PATTERNS: Final[dict[str | int, re.Pattern[str]]] = {
@@ -182,7 +183,7 @@ def _apply(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk, path: str) -> 
     action = row.action(walk.columns)
     if action is Action.CLEAN and not _clean(dataset, tag, walk, path):
         action = row.fallback
-    if action is Action.KEEP and not _is_of_its_kind(dataset, tag):
+    if action is Action.KEEP and not _is_safe_to_keep(dataset, tag, row, walk):
         action = row.fallback
     if action is Action.KEEP or action is Action.UIDS_INSIDE:
         _keep(dataset, tag, walk, path)
@@ -218,15 +219,27 @@ def _is_of_its_kind(dataset: Dataset, tag: BaseTag) -> bool:
     return all(pattern.fullmatch(text) for text in texts)
 
 
+def _is_safe_to_keep(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk) -> bool:
+    """Whether what an option keeps is what it is meant to be. Places may bear names of saints, so of patients too."""
+    if not _is_of_its_kind(dataset, tag):
+        return False
+    is_place = any(row.options.get(column) == "K" for column in walk.columns & _PLACES)
+    return is_place or not _names_patient(dataset, tag, _vr(dataset, tag), walk)
+
+
 def _check_text(dataset: Dataset, tag: BaseTag, vr: str, walk: _Walk, path: str) -> None:
-    """What the profile leaves alone may have been misused; what an option keeps is kept on the operator's word."""
+    """What the profile leaves alone may have been misused for a name."""
+    if vr != "CS" and _names_patient(dataset, tag, vr, walk):
+        raise CannotDeidentifyError(
+            f"{path}{_name(tag)} is kept by the profile and holds a word of the patient's identity"
+        )
+
+
+def _names_patient(dataset: Dataset, tag: BaseTag, vr: str, walk: _Walk) -> bool:
     if vr not in _SEARCHED or not walk.patient:
-        return
-    for text in _texts(dataset[tag]):
-        if walk.patient.intersection([*split_words(text), *text.casefold().split()]):
-            raise CannotDeidentifyError(
-                f"{path}{_name(tag)} is kept by the profile and holds a word of the patient's identity"
-            )
+        return False
+    words = (word for text in _texts(dataset[tag]) for word in (*split_words(text), *text.casefold().split()))
+    return not walk.patient.isdisjoint(words)
 
 
 def _clean_item(item: Dataset, walk: _Walk, path: str) -> None:

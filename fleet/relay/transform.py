@@ -5,7 +5,9 @@ value, and leaves no file behind; so what was not transformed can never be taken
 """
 
 import contextlib
+import errno
 import logging
+import os
 import re
 import warnings
 from collections.abc import Iterator
@@ -23,11 +25,17 @@ from fleet.relay.transform_file import Opened, UnreadableInstanceError, open_ins
 from fleet.relay.values import Quarantine, Route, Transformed
 
 _UID: Final = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")  # PS3.5 9.1
+_FAULTS_OF_THE_HOST: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM)
+)
 _NEEDED: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 
 
 def transform(path_in: Path, path_out: Path, route: Route, key: bytes) -> Transformed | Quarantine:
-    """What a route makes of a file; `path_out` is there afterwards exactly if it says `Transformed`."""
+    """What a route makes of a file; `path_out` is there afterwards exactly if it says `Transformed`.
+
+    Raises `OSError` for what is the host's fault and no property of the instance (a full disk): try again later.
+    """
     _silence_library()
     try:
         return _transform(path_in, path_out, route, key)
@@ -37,11 +45,20 @@ def transform(path_in: Path, path_out: Path, route: Route, key: bytes) -> Transf
         reason = "it is no DICOM file (PS3.10 7.1)"
     except FileExistsError:
         return Quarantine("the file to be written exists already")
+    except OSError as error:
+        if error.errno in _FAULTS_OF_THE_HOST:
+            _remove(path_out)
+            raise OSError(error.errno, os.strerror(error.errno)) from None  # without a path
+        reason = f"the transformation failed: {type(error).__name__}"
     except Exception as error:  # noqa: BLE001 - T74: whatever it is, the original does not go; its text may hold values
         reason = f"the transformation failed: {type(error).__name__}"
-    with contextlib.suppress(OSError):
-        path_out.unlink(missing_ok=True)
+    _remove(path_out)
     return Quarantine(reason)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)
 
 
 def check_transform(route: Route) -> tuple[str, ...]:

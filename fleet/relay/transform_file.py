@@ -8,11 +8,13 @@ A.5) is inflated within a limit, and deflated again.
 import os
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, Final, cast
 
 from pydicom.dataelem import RawDataElement
@@ -32,6 +34,7 @@ _PIXELS: Final = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})
 _LONG_LENGTH: Final = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"UN"})  # PS3.5 table 7.1-1
 _UNDEFINED: Final = 0xFFFFFFFF
 _PIECE: Final = 1 << 20
+_MOST_IN_MEMORY: Final = 16 << 20
 _LONGEST_INFLATED: Final = 1 << 30
 
 
@@ -61,9 +64,14 @@ class Opened:
 @contextmanager
 def open_instance(path: Path) -> Iterator[Opened]:
     """A file taken apart, open while its pixels may be asked for. Raises `UnreadableInstanceError`."""
-    with path.open("rb") as file:
+    with ExitStack() as under:
+        file: BinaryIO = under.enter_context(path.open("rb"))
         syntax = _read_meta(file)
-        body: BinaryIO = _inflate(file) if syntax == _DEFLATED else file
+        body = file
+        if syntax == _DEFLATED:  # a large one is inflated to a file without a name
+            plain = under.enter_context(SpooledTemporaryFile(_MOST_IN_MEMORY, dir=str(path.parent)))
+            body = cast("BinaryIO", plain)
+            _inflate(file, body)
         implicit, little = syntax == _IMPLICIT, syntax != _BIG_ENDIAN
         header = _read_elements(body, implicit, little)
         start = body.tell()
@@ -77,12 +85,9 @@ def write_instance(opened: Opened, path: Path) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(_HEAD + _encode_meta(opened))
-        if opened.transfer_syntax == _DEFLATED:
-            _write_deflated(opened, file)
-        else:
-            file.write(encode(opened, opened.header))
-            _copy_pixels(opened, file)
-            file.write(encode(opened, opened.tail))
+        pieces = chain((encode(opened, opened.header),), _read_pixels(opened), (encode(opened, opened.tail),))
+        for piece in _deflate(pieces) if opened.transfer_syntax == _DEFLATED else pieces:
+            file.write(piece)
 
 
 def encode(opened: Opened, dataset: Dataset) -> bytes:
@@ -111,10 +116,9 @@ def _read_meta(file: BinaryIO) -> str:
     return syntax
 
 
-def _inflate(file: BinaryIO) -> BinaryIO:
+def _inflate(file: BinaryIO, inflated: BinaryIO) -> None:
     """Raw deflate, as PS3.5 A.5 says, never to more than the limit (T68)."""
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflated = BytesIO()
     while piece := file.read(_PIECE):
         while piece:
             inflated.write(inflater.decompress(piece, _PIECE))
@@ -124,7 +128,6 @@ def _inflate(file: BinaryIO) -> BinaryIO:
     if not inflater.eof:
         raise UnreadableInstanceError("its deflated data set has no end")
     inflated.seek(0)
-    return inflated
 
 
 def _is_pixels(tag: Any, _vr: str | None, _length: int) -> bool:
@@ -217,22 +220,21 @@ def _encode_meta(opened: Opened) -> bytes:
     return b"\x02\0\0\0UL\x04\0" + struct.pack("<L", len(encoded)) + encoded
 
 
-def _copy_pixels(opened: Opened, file: BinaryIO) -> None:
+def _read_pixels(opened: Opened) -> Iterator[bytes]:
     start, end = opened.pixels
     opened.body.seek(start)
     while start < end:
         piece = opened.body.read(min(_PIECE, end - start))
         if not piece:
             raise UnreadableInstanceError("it became shorter while it was read")
-        file.write(piece)
+        yield piece
         start += len(piece)
 
 
-def _write_deflated(opened: Opened, file: BinaryIO) -> None:
-    deflater = zlib.compressobj(wbits=-zlib.MAX_WBITS)
-    plain = BytesIO()
-    plain.write(encode(opened, opened.header))
-    _copy_pixels(opened, plain)
-    plain.write(encode(opened, opened.tail))
-    deflated = deflater.compress(plain.getbuffer()) + deflater.flush()
-    file.write(deflated + b"\0" * (len(deflated) % 2))
+def _deflate(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """PS3.5 A.5: of an even length, so that it may be an element of a message."""
+    deflater, length = zlib.compressobj(wbits=-zlib.MAX_WBITS), 0
+    for piece in chain((deflater.compress(piece) for piece in pieces), (deflater.flush() for _ in range(1))):
+        length += len(piece)
+        yield piece
+    yield b"\0" * (length % 2)

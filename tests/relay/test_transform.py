@@ -1,5 +1,6 @@
 """Require, de-identify, edit: the order, the file around them, and what never leaves. # T73 # T74 # T75 # T79"""
 
+import errno
 import stat
 import subprocess
 import zlib
@@ -169,6 +170,19 @@ def test_the_library_says_nothing_about_values_that_are_wrong(
     source.write_bytes(content)
     transform(source, tmp_path / "out.dcm", make_route("retain-longitudinal-modified-dates"), KEY)
     assert "lanted" not in "".join(capfd.readouterr())
+
+
+def test_a_full_disk_is_no_fault_of_the_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(opened: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(transform_module, "write_instance", full)
+    source = write(tmp_path / "in.dcm", make_ct())
+    with pytest.raises(OSError, match="No space") as raised:
+        transform(source, tmp_path / "out.dcm", make_route(), KEY)
+    assert raised.value.filename is None
+    assert list(tmp_path.iterdir()) == [source], "nothing half-written stays"
 
 
 def test_what_exists_already_is_not_written_over(tmp_path: Path) -> None:

@@ -158,7 +158,7 @@ def relay(folder: Path, to: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]
         "edit": [],
     }
     place = {"ae_title": "SINK", "calling": "RELAY", "addresses": [{"address": "127.0.0.1", "port": to}]}
-    rest = {"external": False, "tls": None, "timeouts_s": {"connect": 1, "acse": 5}, "max_associations": 1}
+    rest = {"external": False, "tls": None, "timeouts_s": {"connect": 1, "acse": 5}, "max_associations": 4}
     callers = [
         {"ae_title": title, "addresses": ["127.0.0.1"], "services": ["storage"], "role": "entity"}
         for title in ("CT1", "RELAY")  # the second one, when a relay is the destination of another

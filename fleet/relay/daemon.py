@@ -20,7 +20,7 @@ from fleet.relay.admission import Door, make_door
 from fleet.relay.committer import Committer
 from fleet.relay.config import ConfigError, read_config
 from fleet.relay.control import Control
-from fleet.relay.forward import Surroundings, Worker
+from fleet.relay.forward import Surroundings, Worker, make_workers
 from fleet.relay.metrics import format_metrics
 from fleet.relay.notify import Notifier
 from fleet.relay.outbound import Parcel
@@ -94,7 +94,7 @@ class Daemon:
         self.port = self._receiver.listen(config.listen.address, config.listen.port)
         self._control = Control(self.spool.folder, self._handle)
         self._thread = threading.Thread(target=self._receiver.serve, name="receive", daemon=True)
-        self._workers: dict[str, Worker] = {}
+        self._workers: dict[str, tuple[Worker, ...]] = {}
         self._retired: list[Worker] = []
         self._beaten_at = time.monotonic()
         self._started_at = time.time()
@@ -114,12 +114,12 @@ class Daemon:
         """Take no more, let associations finish within their time, end. What is queued stays queued (T78)."""
         self._notify("STOPPING=1")
         deadline = time.monotonic() + self.rules.config.drain_timeout_s
-        for worker in self._workers.values():
+        for worker in self._all_workers():
             worker.stop()
         self._receiver.stop(self.rules.config.drain_timeout_s)
         self._thread.join(self.rules.config.drain_timeout_s + 5)
         self._committer.stop()
-        for worker in (*self._workers.values(), *self._retired):
+        for worker in (*self._all_workers(), *self._retired):
             worker.join(max(deadline - time.monotonic(), 1.0))
         self._control.close()
         self._tell("stopped")
@@ -206,25 +206,30 @@ class Daemon:
     def _match_workers(self) -> None:
         """A worker for each destination; one whose destination changed is replaced when it has ended its instance."""
         wanted = self.rules.config.destinations
-        for name, worker in list(self._workers.items()):
-            if wanted.get(name) != worker.destination:
-                worker.stop()
-                self._retired.append(self._workers.pop(name))
+        for name, workers in list(self._workers.items()):
+            if wanted.get(name) != workers[0].destination:
+                for worker in workers:
+                    worker.stop()
+                self._retired += self._workers.pop(name)
         for name, destination in wanted.items():
             if name not in self._workers:
                 for old in self._retired:
                     if old.destination.ae_title == name:
                         old.join(120.0)
                 around = Surroundings(self.spool, self._prepare, self._tell, random.random)
-                self._workers[name] = Worker(destination, around)
-                self._workers[name].start()
+                self._workers[name] = make_workers(destination, around)
+                for worker in self._workers[name]:
+                    worker.start()
 
     def _prepare(self, task: Task) -> Parcel | Quarantine:
         return self.rules.prepare(task)
 
     def _wake_workers(self) -> None:
-        for worker in list(self._workers.values()):
+        for worker in self._all_workers():
             worker.wake()
+
+    def _all_workers(self) -> list[Worker]:
+        return [worker for workers in list(self._workers.values()) for worker in workers]
 
     # What operators ask
 
@@ -251,9 +256,9 @@ class Daemon:
             raise UsageError(f"{to!r} is no destination; there are {', '.join(sorted(self.rules.config.destinations))}")
         match verb, to:
             case "retry", _:
-                for name, worker in self._workers.items():
+                for name, workers in self._workers.items():
                     if to in {None, name}:
-                        worker.circuit.record_success()
+                        workers[0].circuit.record_success()
                 return ledger.retry(self.spool, to)
             case "pause", str():
                 return ledger.pause(self.spool, to, now)
@@ -282,10 +287,10 @@ class Daemon:
                 "destination": name,
                 "queued": queues.get(name, {}).get("queued", 0),
                 "oldest_s": round(queues.get(name, {}).get("oldest_s", 0.0), 1),
-                "state": _state(worker, name in paused),
-                "why": worker.circuit.reason,
+                "state": _state(workers, name in paused),
+                "why": workers[0].circuit.reason,
             }
-            for name, worker in sorted(self._workers.items())
+            for name, workers in sorted(self._workers.items())
         ]
         return {
             "ae_title": self.rules.config.ae_title,
@@ -301,14 +306,13 @@ class Daemon:
         }
 
 
-def _state(worker: Worker, is_paused: bool) -> str:
+def _state(workers: Sequence[Worker], is_paused: bool) -> str:
     if is_paused:
         return "paused"
-    if worker.circuit.is_open:
-        return "down"
-    if worker.circuit.failures:
-        return "failing"
-    return "sending" if worker.is_sending else "idle"
+    circuit = workers[0].circuit
+    if circuit.failures:
+        return "down" if circuit.is_open else "failing"
+    return "sending" if any(worker.is_sending for worker in workers) else "idle"
 
 
 def _words(value: Any) -> tuple[str, ...]:

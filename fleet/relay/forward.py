@@ -1,7 +1,8 @@
-"""Sends what is queued: one thread for each destination, so that none holds up another (T64).
+"""Sends what is queued: threads of its own for each destination, so that none holds up another (T64).
 
-A destination has one association at a time, which keeps a series in its order (T65) and costs one negotiation for
-many instances. When associations fail, nothing is sent until a C-ECHO has been answered.
+A destination has up to four associations at a time, as many as it allows. A study stays in one of them, which keeps a
+series in its order (T65), and one negotiation serves many instances. When associations fail, nothing is sent until a
+C-ECHO has been answered.
 """
 
 import threading
@@ -15,7 +16,7 @@ from fleet.relay.admission import VERIFICATION_UID
 from fleet.relay.header import IMPLICIT_LITTLE
 from fleet.relay.outbound import MAX_CONTEXTS, AssociationFailed, ChangedFileError, Outbound, Parcel
 from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
-from fleet.relay.spool import Spool, Task
+from fleet.relay.spool import LANES, Spool, Task
 from fleet.relay.telling import Teller
 from fleet.relay.values import Destination, Quarantine
 
@@ -61,12 +62,26 @@ def read_data_set_offset(path: Path) -> int:
     return 144 + int.from_bytes(head[140:144], "little")
 
 
-class Worker:
-    """Serves one destination until it is stopped."""
+def make_workers(destination: Destination, around: Surroundings) -> tuple["Worker", ...]:
+    """As many as the destination takes associations, and not more than there are lanes."""
+    count = min(destination.max_associations, LANES)
+    circuit = Circuit()
+    return tuple(Worker(destination, around, range(first, LANES, count), circuit) for first in range(count))
 
-    def __init__(self, destination: Destination, around: Surroundings) -> None:
+
+class Worker:
+    """Serves some lanes of one destination until it is stopped; its neighbours share the circuit."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        around: Surroundings,
+        lanes: Sequence[int] = range(LANES),
+        circuit: Circuit | None = None,
+    ) -> None:
         self.destination = destination
-        self.circuit = Circuit()
+        self.circuit = circuit or Circuit()
+        self._lanes = lanes
         self.is_sending = False
         self._around = around
         self._wake = threading.Event()
@@ -104,7 +119,7 @@ class Worker:
         """Send one batch; whether there may be more to do at once."""
         if self._is_paused() or time.monotonic() < self.circuit.probe_at:
             return False
-        tasks = self._around.spool.claim(self.destination.ae_title, self._around.clock(), BATCH)
+        tasks = self._around.spool.claim(self.destination.ae_title, self._around.clock(), BATCH, self._lanes)
         if not tasks:
             return False
         if self.circuit.is_open and not self._probe():

@@ -106,8 +106,9 @@ def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) ->
     """A backup takes over a whole study: what is queued moves, what was delivered elsewhere goes there as well."""
     with spool.change_all() as connection:
         connection.execute(
-            "INSERT INTO tasks (instance, study_instance_uid, route, destination, role, state, next_at, changed_at)"
-            " SELECT instance, study_instance_uid, route, ?, role, 'queued', 0, ? FROM tasks"
+            "INSERT INTO tasks"
+            " (instance, study_instance_uid, route, destination, role, state, next_at, changed_at, lane)"
+            " SELECT instance, study_instance_uid, route, ?, role, 'queued', 0, ?, lane FROM tasks"
             " WHERE study_instance_uid = ? AND route = ? AND role = 'primary' AND state = 'delivered'"
             " AND destination != ? AND instance NOT IN"
             " (SELECT instance FROM tasks WHERE study_instance_uid = ? AND route = ? AND destination = ?)",

@@ -18,6 +18,7 @@ import os
 import shutil
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 VERSION: Final = 1
 PART_SUFFIX: Final = ".part"
 FILE_SUFFIX: Final = ".dcm"
+LANES: Final = 4  # associations with one destination at most; a study stays in one, so that series keep their order
 _BUSY_S: Final = 30.0
 _SCHEMA: Final = """
 CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -45,8 +47,8 @@ CREATE TABLE tasks (
   id INTEGER PRIMARY KEY, instance INTEGER NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
   study_instance_uid TEXT NOT NULL, route TEXT NOT NULL, destination TEXT, role TEXT NOT NULL, state TEXT NOT NULL,
   next_at REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
-  changed_at REAL NOT NULL);
-CREATE INDEX tasks_to_do ON tasks (destination, id) WHERE state = 'queued';
+  changed_at REAL NOT NULL, lane INTEGER NOT NULL);
+CREATE INDEX tasks_to_do ON tasks (destination, lane, id) WHERE state = 'queued';
 CREATE INDEX tasks_open ON tasks (state, destination) WHERE state NOT IN ('delivered', 'skipped', 'dropped');
 CREATE INDEX tasks_by_instance ON tasks (instance);
 CREATE INDEX tasks_by_study ON tasks (study_instance_uid, route);
@@ -275,19 +277,20 @@ class Spool:
                 _decide_again(connection, identity, self._instance(columns), decide, now)
             return len(rows)
 
-    def claim(self, destination: str, now: float, limit: int, without: Iterable[int] = ()) -> list[Task]:
-        """The next instances for a destination, in the order they came; `without` are those already on their way."""
-        busy = set(without)
+    def claim(self, destination: str, now: float, limit: int, lanes: Sequence[int] = range(LANES)) -> list[Task]:
+        """The next instances for a destination, in the order they came; a study stays in its lane."""
         with self._writing:
-            rows = self._quick.execute(
-                "SELECT t.id, t.route, t.destination, t.role, t.attempts, i.size_bytes, i.data_set_offset, i.sha256,"  # noqa: S608
-                f" {_QUALIFIED}"
-                " FROM tasks t JOIN instances i ON i.id = t.instance"
-                " WHERE t.state = 'queued' AND t.destination = ? AND t.next_at <= ? ORDER BY t.id LIMIT ?",
-                (destination, now, limit + len(busy)),
-            ).fetchall()
-        free = [row for row in rows if row[0] not in busy][:limit]
-        return [Task(row[0], self._instance(row[8:]), row[1], row[2], row[3], *row[4:8]) for row in free]
+            rows = [row for lane in lanes for row in self._claim_lane(destination, now, limit, lane)]
+        rows.sort()
+        return [Task(row[0], self._instance(row[8:]), row[1], row[2], row[3], *row[4:8]) for row in rows[:limit]]
+
+    def _claim_lane(self, destination: str, now: float, limit: int, lane: int) -> list[tuple[Any, ...]]:
+        return self._quick.execute(
+            "SELECT t.id, t.route, t.destination, t.role, t.attempts, i.size_bytes, i.data_set_offset, i.sha256,"  # noqa: S608
+            f" {_QUALIFIED} FROM tasks t JOIN instances i ON i.id = t.instance"
+            " WHERE t.state = 'queued' AND t.destination = ? AND t.lane = ? AND t.next_at <= ? ORDER BY t.id LIMIT ?",
+            (destination, lane, now, limit),
+        ).fetchall()
 
     def _instance(self, columns: Sequence[Any]) -> ReceivedInstance:
         return ReceivedInstance(columns[0], self.path(columns[0]), *columns[1:9], json.loads(columns[9]))  # type: ignore[call-arg]
@@ -462,12 +465,13 @@ def _queue(
     for decision in decisions:
         connection.execute(
             "INSERT INTO tasks"
-            " (instance, study_instance_uid, route, destination, role, state, next_at, reason, changed_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            " (instance, study_instance_uid, route, destination, role, state, next_at, reason, changed_at, lane)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 identity, study, decision.route, decision.destination, decision.role,
                 _STATES[decision.action] if decision.route else "unrouted",
                 _next_at(decision), "" if decision.route else "no route takes it", now,
+                zlib.crc32(study.encode("utf-8", "replace")) % LANES,
             ),
         )  # fmt: skip
         if decision.action == "send" and decision.role == "primary":

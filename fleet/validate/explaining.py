@@ -106,28 +106,30 @@ def _describe(
         yield from _unknown_keys(document, path, error)
     elif "propertyNames" in tuple(error.absolute_schema_path):
         spoiled = (*path, str(error.instance))
-        text = f"{_place(path)}: the key {_show(error.instance)} is not of its form. {_NAME_HINT}"
+        text = f"{_place(document, path)}: the key {_show(error.instance)} is not of its form. {_NAME_HINT}"
         yield spoiled, Problem("schema-key", Severity.ERROR, text, document.locate(spoiled, key=True))
     else:
-        code, text = _tell(error, path)
+        code, text = _tell(document, path, error)
         yield path, Problem(code, Severity.ERROR, text, document.locate(path))
 
 
 _NAME_HINT = "Names here are letters, digits, '_', '.' and '-'; variables have no '.' or '-', DICOM keywords a capital"
 
 
-def _tell(error: jsonschema.ValidationError, path: Pointer) -> tuple[str, str]:
+def _tell(document: Document, path: Pointer, error: jsonschema.ValidationError) -> tuple[str, str]:
     """Code and message of one error."""
     wanted: Any = error.validator_value
     value: Any = error.instance
-    name = str(path[-1]) if path else "this file"
+    name = _name(path)
     schema: Any = error.schema
+    form = str(schema.get("description", ""))
     match error.validator:
         case "required":
             missing = _join(key for key in wanted if key not in value)
-            return "schema-missing-key", f"{_place(path)} lacks {missing}"
+            return "schema-missing-key", f"{_place(document, path)} lacks {missing}"
         case "type":
-            return "schema-type", f"{name} must be {_kind(wanted)}, not {_show(value)}{_hint(wanted, value)}"
+            what = f"an item of {name}" if path and isinstance(path[-1], int) else name
+            return "schema-type", f"{what} must be {_kind(wanted)}, not {_show(value)}{_hint(wanted, value)}"
         case "enum":
             text = f"{name}: {_show(value)} is none of {_join(wanted)}{_did_you_mean(value, wanted)}"
             return "schema-value", text
@@ -138,21 +140,23 @@ def _tell(error: jsonschema.ValidationError, path: Pointer) -> tuple[str, str]:
         case "maximum":
             return "schema-value", f"{name}: {value} is above {wanted}"
         case "pattern":
-            text = f"{name}: {_show(value)} is not of its form. {schema.get('description', '')}".rstrip()
-            return "schema-value", text
+            return "schema-value", f"{name}: {_show(value)} is not of its form. {form}".rstrip()
+        case "minLength" | "maxLength" if value and form:  # the form says more than how long it is
+            return "schema-value", f"{name}: {_show(value)} is not of its form. {form}"
         case "minLength" | "maxLength" | "minItems" | "maxItems" | "uniqueItems" | "minProperties" | "maxProperties":
-            return "schema-value", f"{name}: {_show(value)} {_LENGTHS[str(error.validator)].format(wanted)}"
+            told = _LENGTHS[str(error.validator)].format(wanted, "" if wanted == 1 else "s")
+            return "schema-value", f"{name}: {_show(value)} {told}"
     return "schema", error.message
 
 
 _LENGTHS = {
-    "minLength": "is shorter than {} character(s)",
-    "maxLength": "is longer than {} characters",
-    "minItems": "needs at least {} item(s)",
-    "maxItems": "has more than {} items",
+    "minLength": "is shorter than {} character{}",
+    "maxLength": "is longer than {} character{}",
+    "minItems": "needs at least {} item{}",
+    "maxItems": "has more than {} item{}",
     "uniqueItems": "names something twice",
-    "minProperties": "needs at least {} key(s)",
-    "maxProperties": "has more than {} key(s)",
+    "minProperties": "needs at least {} key{}",
+    "maxProperties": "has more than {} key{}",
 }
 
 
@@ -163,8 +167,12 @@ def _unknown_keys(
     known = sorted(schema.get("properties", {}))
     extras: Any = error.instance
     for extra in (key for key in extras if key not in known):
-        hint = _did_you_mean(extra, known) or f"; it knows {_join(known)}"
-        text = f"{_place(path)} has no key {_show(extra)}{hint}"
+        key, colon, rest = str(extra).partition(":")
+        if colon and key in known:
+            hint = f"; YAML wants a space after the colon: `{key}: {rest or '...'}`"
+        else:
+            hint = _did_you_mean(extra, known) or f"; it knows {_join(known)}"
+        text = f"{_place(document, path)} has no key {_show(extra)}{hint}"
         spoiled = (*path, str(extra))
         yield spoiled, Problem("schema-unknown-key", Severity.ERROR, text, document.locate(spoiled, key=True))
 
@@ -174,8 +182,29 @@ def _did_you_mean(value: Any, known: Any) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _place(path: Pointer) -> str:
-    return "/".join(str(step) for step in path) or "this file"
+def _name(path: Pointer) -> str:
+    """The key that a value stands under; of an item of a list, the list's."""
+    return next((str(step) for step in reversed(path) if isinstance(step, str)), "this file")
+
+
+def _place(document: Document, path: Pointer) -> str:
+    """The way to a value in the user's words: an item of a list by its own name, where it has one."""
+    value, words = document.value, []
+    for step in path:
+        value = value[step]
+        words.append(_name_item(value, step) if isinstance(step, int) else step)
+    return "/".join(words) or "this file"
+
+
+def _name_item(value: Any, number: int) -> str:
+    for key in _NAMES if isinstance(value, dict) else ():
+        if isinstance(value.get(key), str) and value[key]:
+            return str(value[key])
+    return f"item {number + 1}"
+
+
+# What an item of a list is known by, the first that it has.
+_NAMES = ("name", "ae_title", "entity", "path", "host", "code", "template")
 
 
 def _join(words: Any) -> str:

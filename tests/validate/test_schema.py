@@ -37,9 +37,9 @@ ENTITY = "entities:\n  - {{ae_title: A, kind: other, {}}}\n"
         ("nosuch: 1", "1:1 schema-unknown-key: this file has no key 'nosuch'; it knows"),
         ("entity: []", "1:1 schema-unknown-key: this file has no key 'entity'; did you mean 'entities'?"),
         ("entities: {a: b}", "1:11 schema-type: entities must be a list, not a mapping"),
-        ("entities:\n  - x", "2:5 schema-type: 0 must be a mapping, not 'x'"),
+        ("entities:\n  - x", "2:5 schema-type: an item of entities must be a mapping, not 'x'"),
         ("- a", "1:1 schema-type: this file must be a mapping, not a list"),
-        ("entities:\n  - {ae_title: A}", "2:5 schema-missing-key: entities/0 lacks kind"),
+        ("entities:\n  - {ae_title: A}", "2:5 schema-missing-key: entities/A lacks kind"),
         ("entities:\n  - {ae_title: , kind: other}", "2:16 schema-type: ae_title must be text, not empty"),
         ("entities:\n  - {ae_title: A, kind: modalty}", "2:25 schema-value: kind: 'modalty' is none of"),
         (ENTITY.format("port: 0104"), "2:38 schema-type: port must be a whole number, not '0104'; a leading zero"),
@@ -51,11 +51,27 @@ ENTITY = "entities:\n  - {{ae_title: A, kind: other, {}}}\n"
         (ENTITY.format('address: "10.0.0.1\\n"'), "2:41 schema-value: address: '10.0.0.1\\n' is not of its form"),
         (
             ENTITY.format("adress: x"),
-            "2:32 schema-unknown-key: entities/0 has no key 'adress'; did you mean 'address'?",
+            "2:32 schema-unknown-key: entities/A has no key 'adress'; did you mean 'address'?",
         ),
-        (ENTITY.format("provides: [store]"), "2:43 schema-value: 0: 'store' is none of"),
+        (ENTITY.format("provides: [store]"), "2:43 schema-value: provides: 'store' is none of"),
         (ENTITY.format("provides: [print, print]"), "2:42 schema-value: provides: a list names something twice"),
-        (ENTITY.format("instances: []"), "2:43 schema-value: instances: a list needs at least 1 item(s)"),
+        (ENTITY.format("instances: []"), "2:43 schema-value: instances: a list needs at least 1 item"),
+        ("entities:\n  - {kind: other}", "2:5 schema-missing-key: entities/item 1 lacks ae_title"),
+        (
+            "entities:\n  - {ae_title: A, kind: other, port:104}",
+            (
+                "2:32 schema-unknown-key: entities/A has no key 'port:104'; "
+                "YAML wants a space after the colon: `port: 104`"
+            ),
+        ),
+        (
+            "schedules: {a: {timezone: UTC, open: [Mo-Fr 8-20]}}",
+            "1:39 schema-value: open: 'Mo-Fr 8-20' is not of its form. A time window: `Mon-Fri 08:00-20:00`",
+        ),
+        (
+            "schedules: {a: {timezone: UTC, open: ['22:00-06:00'], holidays: {as: Sun, dates: [25.12.2026]}}}",
+            "1:83 schema-value: dates: '25.12.2026' is not of its form. A date, YYYY-MM-DD.",
+        ),
         (ENTITY.format("verify: {timeouts: {acse: 5}}"), "2:58 schema-value: acse: '5' is not of its form. "),
         (ENTITY.format("verify: {timeouts: {acse: 0s}}"), "2:58 schema-value: acse: '0s' is not of its form. "),
         ("hosts: {a b: {address: 10.0.0.1}}", "1:9 schema-key: hosts: the key 'a b' is not of its form"),

@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -24,11 +24,13 @@ from fleet.relay.transform_edit import CannotEditError, check_edit, check_requir
 from fleet.relay.transform_file import Opened, UnreadableInstanceError, open_instance, write_instance
 from fleet.relay.values import Quarantine, Route, Transformed
 
-_UID: Final = re.compile(r"(?=.{1,64}\Z)(?:0|[1-9][0-9]*)(?:\.(?:0|[1-9][0-9]*))+")  # PS3.5 9.1
+# PS3.5 9.1, but for leading zeros, which devices send; what an edit sets is judged by `transform_edit`.
+_UID: Final = re.compile(r"(?=.{1,64}\Z)[0-9]+(?:\.[0-9]+)+")
 _FAULTS_OF_THE_HOST: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM)
 )
-_NEEDED: Final = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_NEEDED: Final = ("SOPClassUID", "SOPInstanceUID")
+_KEPT: Final = ("StudyInstanceUID", "SeriesInstanceUID")  # as valid as they came
 
 
 def transform(path_in: Path, path_out: Path, route: Route, key: bytes) -> Transformed | Quarantine:
@@ -77,11 +79,12 @@ def _transform(path_in: Path, path_out: Path, route: Route, key: bytes) -> Trans
     with open_instance(path_in) as opened:
         header = opened.header
         require_elements(header, route.require)
+        needed = (*_NEEDED, *(keyword for keyword in _KEPT if _has_uid(header, keyword)))
         if route.deidentify:
             deidentify(header, route.deidentify, key)
             clean_tail(opened.tail)
         edit_elements(header, route.edit)
-        _check_uids(header)
+        _check_uids(header, needed)
         write_instance(opened, path_out)
         return _look_again(path_out, opened, route)
 
@@ -90,7 +93,7 @@ def _look_again(path: Path, written: Opened, route: Route) -> Transformed:
     """T75: what was written, read as a receiver would read it."""
     with open_instance(path) as opened:
         header = opened.header
-        _check_uids(header)
+        _check_uids(header, _NEEDED)
         if opened.pixels[1] - opened.pixels[0] != written.pixels[1] - written.pixels[0]:
             raise UnreadableInstanceError("what was written has other pixel data than what arrived")
         if sorted(header.keys()) != sorted(written.header.keys()):
@@ -101,10 +104,14 @@ def _look_again(path: Path, written: Opened, route: Route) -> Transformed:
         return Transformed(str(header.SOPClassUID), str(header.SOPInstanceUID), opened.transfer_syntax)
 
 
-def _check_uids(header: Dataset) -> None:
-    for keyword in _NEEDED:
-        if not _UID.match(str(header.get(keyword, ""))):
+def _check_uids(header: Dataset, needed: Iterable[str]) -> None:
+    for keyword in needed:
+        if not _has_uid(header, keyword):
             raise CannotEditError(f"{keyword} is missing or no UID (PS3.5 9.1)")
+
+
+def _has_uid(header: Dataset, keyword: str) -> bool:
+    return bool(_UID.match(str(header.get(keyword, ""))))
 
 
 def _decode_all(header: Dataset) -> None:

@@ -73,12 +73,14 @@ def echo_through(
     pause: Callable[[float], None] = time.sleep,
     workshop: Workshop | None = None,
     stop: Callable[[], bool] | None = None,
+    echoes: int = 1,
 ) -> EchoResult:
     """Ask a target everything it is to be asked, each association over a channel of its own.
 
     Where *stop* says so the association is aborted, and the result is `unknown`.
     """
-    course = Course(target, Question(target.ae_title, target.calling), workshop or Workshop(time.time))
+    question = Question(target.ae_title, target.calling, echoes=echoes)
+    course = Course(target, question, workshop or Workshop(time.time))
     while True:
         now = clock()
         late = course.give_up(now)

@@ -13,6 +13,7 @@ from fleet.errors import FleetError, NetworkError
 from fleet.inventory.model import Host
 from fleet.push.transport import ByteStream, Connector, Transport
 from fleet.verify.channel import ChannelNotOpenedError, echo_through
+from fleet.verify.course import Workshop
 from fleet.verify.settings import SweepSettings
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 from fleet.workflow.on_host import ask_by_echoscu
@@ -24,7 +25,7 @@ class Brakes:
     """So many associations at one device, whichever hosts ask it, and a pause between two (T54)."""
 
     def __init__(self, settings: SweepSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
         self._stopped = threading.Event()
@@ -42,11 +43,11 @@ class Brakes:
         """A place at the target's address; False where the run was stopped meanwhile."""
         with self._slot(target):
             yield not self._stopped.is_set()
-            if self._settings.pause_s and not self._stopped.is_set():
-                time.sleep(self._settings.pause_s)
+            if self.settings.pause_s and not self._stopped.is_set():
+                time.sleep(self.settings.pause_s)
 
     def _slot(self, target: EchoTarget) -> threading.Semaphore:
-        allowed = self._settings.max_associations_per_host
+        allowed = self.settings.max_associations_per_host
         most = target.max_associations_per_host
         with self._lock:
             if target.address not in self._slots:
@@ -92,11 +93,12 @@ def ask_through(
     except FleetError as error:
         detail = f"{host.name} could not be logged in to, so nobody asked: {error}"
         return [EchoResult(target, Outcome.UNKNOWN, detail=detail) for target in targets]
+    workshop = Workshop(time.time)
     with ThreadPoolExecutor(max_workers=min(_CHANNELS_AT_ONCE, len(targets))) as pool:
-        return list(pool.map(lambda target: _ask(transport, target, brakes), targets))
+        return list(pool.map(lambda target: _ask(transport, target, brakes, workshop), targets))
 
 
-def _ask(transport: Transport, target: EchoTarget, brakes: Brakes) -> EchoResult:
+def _ask(transport: Transport, target: EchoTarget, brakes: Brakes, workshop: Workshop) -> EchoResult:
     forbidden = False
 
     def open_channel(left_s: float) -> _Channel:
@@ -111,19 +113,28 @@ def _ask(transport: Transport, target: EchoTarget, brakes: Brakes) -> EchoResult
     with brakes.hold(target) as allowed:
         if not allowed:
             return EchoResult(target, Outcome.UNKNOWN, detail="the run was interrupted before this was asked")
-        result = echo_through(open_channel, target, stop=brakes.is_stopped)
+        result = echo_through(
+            open_channel, target, stop=brakes.is_stopped, workshop=workshop, echoes=brakes.settings.repeat
+        )
         return ask_by_echoscu(transport, target) if forbidden else result
+
+
+# In this order: what the host says comes behind what push says of it. All else is the prober's trouble, not the peer's.
+_TUNNEL_WORDS = (
+    ("prohibited", Outcome.UNKNOWN),
+    ("forbid", Outcome.UNKNOWN),
+    ("refused", Outcome.REFUSED),
+    ("no route", Outcome.NO_ROUTE),
+    ("unreachable", Outcome.NO_ROUTE),
+    ("timed out", Outcome.CONNECT_TIMEOUT),
+    ("no answer within", Outcome.CONNECT_TIMEOUT),
+    ("unknown host", Outcome.NAME_NOT_FOUND),
+    ("name or service not known", Outcome.NAME_NOT_FOUND),
+    ("could not connect", Outcome.REFUSED),
+)
 
 
 def _outcome(words: str) -> Outcome:
     """What a server's refusal to open a channel means (RFC 4254 section 5.1), as far as its words tell."""
     lowered = words.lower()
-    if "prohibited" in lowered or "forbid" in lowered:
-        return Outcome.UNKNOWN
-    if "refused" in lowered:
-        return Outcome.REFUSED
-    if "no route" in lowered or "unreachable" in lowered:
-        return Outcome.NO_ROUTE
-    if "timed out" in lowered or "within" in lowered or "deadline" in lowered:
-        return Outcome.CONNECT_TIMEOUT
-    return Outcome.UNKNOWN if "log" in lowered else Outcome.REFUSED
+    return next((outcome for word, outcome in _TUNNEL_WORDS if word in lowered), Outcome.UNKNOWN)

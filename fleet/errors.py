@@ -25,8 +25,16 @@ class InvalidInventory(FleetError):
     found_wrong = True
 
     def __init__(self, problems: "tuple[Problem, ...]", what: str = "inventory") -> None:
-        super().__init__(f"the {what} has {count_errors(problems)} error(s)")
+        super().__init__(f"the {what} has {_count_problems(problems)}")
         self.problems = problems
+
+
+def _count_problems(problems: "tuple[Problem, ...]") -> str:
+    """`1 error`; where only warnings stop it, that they count."""
+    errors = count_errors(problems)
+    if errors or not problems:
+        return f"{errors} error{'' if errors == 1 else 's'}"
+    return f"{len(problems)} warning{'' if len(problems) == 1 else 's'}, and warnings count here (strict)"
 
 
 class UnreadableFile(FleetError):

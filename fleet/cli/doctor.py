@@ -10,6 +10,7 @@ from fleet.cli.connect import open_connector
 from fleet.cli.door import Door, door
 from fleet.errors import EmptySelection, HistoryError, UnreadableFile
 from fleet.report.history import open_history
+from fleet.report.text import count_of
 from fleet.workflow.context import Context
 from fleet.workflow.examining import Finding, examine_here, examine_hosts
 from fleet.workflow.reading import Reading, read_all
@@ -30,7 +31,7 @@ def command(door: Door, sudoers: str | None) -> int:
         text = f"{door.inventory} is not there: no host was looked at; -i names one, `fleet init` makes one"
         findings.append(Finding("inventory", text))
     elif reading.errors:
-        text = f"has {len(reading.errors)} error(s): no host was contacted; `fleet validate` shows them"
+        text = f"has {count_of(len(reading.errors), 'error')}: no host was contacted; `fleet validate` shows them"
         findings.append(Finding("inventory", text, False))
     else:
         with open_connector(reading.inventory) as connector:

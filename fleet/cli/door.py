@@ -3,6 +3,7 @@
 The one place that reads the environment, knows who is logged in, and whether stderr is a terminal.
 """
 
+import difflib
 import functools
 import getpass
 import os
@@ -98,15 +99,20 @@ def default_history() -> Path:
     return Path(state) / "fleet" / "history.sqlite"
 
 
-def door(*, outputs: tuple[str, ...] = ("text", "json")) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Give a verb the options that stand everywhere; it gets a `Door` as its first argument."""
+def door(
+    *, outputs: tuple[str, ...] = ("text", "json"), limited: bool = True
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Give a verb the options that stand everywhere; it gets a `Door` as its first argument.
+
+    A verb that is not `limited` takes no --limit: one that is ignored would be taken for one that holds.
+    """
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(verb)
         def call(**options: Any) -> Any:
             made = Door(
                 inventory=options.pop("inventory"),
-                limit=_limit(options.pop("limit")),
+                limit=_limit(options.pop("limit", None)),
                 forks=options.pop("forks"),
                 output=options.pop("output"),
                 verbose=options.pop("verbose"),
@@ -121,7 +127,7 @@ def door(*, outputs: tuple[str, ...] = ("text", "json")) -> Callable[[Callable[.
                     made.tell(_failure(error))
                 raise
 
-        for option in reversed(_options(outputs)):
+        for option in reversed(_options(outputs, limited=limited)):
             call = option(call)
         return call
 
@@ -132,6 +138,8 @@ def _limit(text: str | None) -> str | None:
     """The selector; an empty one is a slip of a script's variable, and must not mean everything."""
     if text is not None and not text.strip():
         raise UsageError("--limit is empty; leave it out for everything, or name something; nothing was done")
+    if text and text != "@failed" and text.startswith("@") and difflib.get_close_matches(text, ["@failed"]):
+        raise UsageError(f"--limit {text!r}: did you mean '@failed'? nothing was done")
     return text
 
 
@@ -156,13 +164,16 @@ def _color(refused: bool) -> bool:
     return not refused and "NO_COLOR" not in os.environ and sys.stdout.isatty()
 
 
-def _options(outputs: tuple[str, ...]) -> list[Callable[[Any], Any]]:
+def _options(outputs: tuple[str, ...], *, limited: bool) -> list[Callable[[Any], Any]]:
     path = click.Path(path_type=Path)
+    limit = click.option(
+        "-l", "--limit", metavar="SEL", help="Only what this selector means; @failed: the last failures."
+    )
     return [
         click.option(
             "-i", "--inventory", type=path, default=Path("inventory"), show_default=True, help="The inventory."
         ),
-        click.option("-l", "--limit", metavar="SEL", help="Only what this selector means; @failed: the last failures."),
+        *([limit] if limited else []),
         click.option(
             "-f", "--forks", type=click.IntRange(1, 500), default=20, show_default=True, help="Hosts at once."
         ),

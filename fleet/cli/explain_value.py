@@ -10,7 +10,7 @@ from fleet.workflow.reading import read_all
 
 
 @click.command("explain-value")
-@door()
+@door(limited=False)
 @click.argument("question", metavar="NAME.KEY[.KEY]")
 def command(door: Door, question: str) -> int:
     """Show which layers said something about a value, the lowest first, and which one holds.

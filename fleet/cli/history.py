@@ -1,18 +1,21 @@
 """`fleet history [RUN]`: earlier runs, or one of them in full."""
 
+import difflib
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import click
 
 from fleet.cli.door import Door, door
+from fleet.errors import EmptySelection
 from fleet.report.history import open_history
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.text import format_history, format_stored_run
 
 
 @click.command("history")
-@door()
+@door(limited=False)
 @click.argument("run", required=False)
 @click.option("-n", "--number", type=click.IntRange(1), default=20, show_default=True, help="How many.")
 @click.option("--verb", help="Only runs of this verb.")
@@ -22,6 +25,8 @@ def command(door: Door, run: str | None, number: int, verb: str | None) -> int:
     with open_history(door.history, create=False) as history:
         if run is None:
             runs = history.list_runs(number, verb=verb)
+            if verb and not runs:
+                raise EmptySelection(_unknown(verb, history.verbs()))
             text = json.dumps([asdict(each) for each in runs], indent=1) if door.output == "json" else None
             door.tell(format_history(runs, palette) if text is None else text)
             return 0
@@ -37,3 +42,10 @@ def command(door: Door, run: str | None, number: int, verb: str | None) -> int:
         else:
             door.tell(format_stored_run(found, hosts, echoes, palette))
     return 0
+
+
+def _unknown(verb: str, known: Sequence[str]) -> str:
+    verbs = sorted({each.split()[0] for each in known})
+    close = difflib.get_close_matches(verb, verbs, n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else ""
+    return f"no run of verb {verb!r}; there are runs of {', '.join(verbs) or 'none'}{hint}"

@@ -11,7 +11,7 @@ from fleet.workflow.reading import read_valid
 
 
 @click.command("inventory")
-@door(outputs=("json",))
+@door(outputs=("json",), limited=False)
 @click.option("--list", "whole", is_flag=True, help="All groups, hosts and their variables.")
 @click.option("--host", help="One host's variables.")
 def command(door: Door, whole: bool, host: str | None) -> int:

@@ -10,6 +10,7 @@ import click
 from fleet.cli.door import Door, door
 from fleet.errors import UsageError
 from fleet.render.artifacts import RenderedFile, RenderedHost
+from fleet.report.text import count_of
 from fleet.workflow.reading import read_valid
 from fleet.workflow.rendering import render_hosts
 
@@ -28,7 +29,7 @@ def command(door: Door, directory: Path | None, templates: Path | None) -> int:
     rendered = render_hosts(reading, context, [host.name for host in hosts])
     if directory is not None:
         written = write_tree(rendered, directory)
-        door.remark(f"wrote {written} file(s) of {len(rendered)} host(s) to {directory}")
+        door.remark(f"wrote {count_of(written, 'file')} of {count_of(len(rendered), 'host')} to {directory}")
     elif door.output == "json":
         door.tell(json.dumps(_document(rendered), indent=1))
     else:

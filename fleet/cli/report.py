@@ -11,11 +11,15 @@ from fleet.workflow.reading import read_all
 
 
 @click.command("report")
-@door(outputs=("text",))
+@door(outputs=("text",), limited=False)
 def command(door: Door) -> int:
-    """What happened last, what fails since when, which waivers run out, which boxes are open by hand."""
+    """What happened last, what fails since when, which waivers run out, which boxes are open by hand.
+
+    Exit status: 0, or 2 while the inventory is not valid.
+    """
     context = door.context()
     with open_history(door.history, create=False) as history:
-        page = page_of(history, read_all(context), context)
+        reading = read_all(context)
+        page = page_of(history, reading, context)
     door.tell(format_page(page, COLOR if door.color else PLAIN))
-    return 0
+    return 2 if reading.errors else 0

@@ -20,7 +20,11 @@ from fleet.workflow.story import Permissions
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")
 def command(door: Door, playbook: Path, adopt: bool, allow_removal: int, forget_host: tuple[str, ...]) -> int:
-    """Run PLAYBOOK: a path, or the name of one that ships with fleet (apply, nightly-verify, audit)."""
+    """Run PLAYBOOK: a path, or the name of one that ships with fleet (apply, nightly-verify, audit).
+
+    Nothing is asked before a step writes: what is in a playbook was decided when it was written. `fleet plan`
+    shows first what `fleet run apply` would do, and `fleet apply` asks.
+    """
     path = _find(playbook)
     plays = read_playbook(path)
     permissions = Permissions(adopt, allow_removal, forget_host)

@@ -72,7 +72,8 @@ def _typed() -> tuple[str, ...]:
 
 
 def _tell(door: Door, report: RunReport, error: BaseException | None, page: str = "") -> int:
-    for piece in tell_report(door, report, sweep=report.verb == "verify"):
+    told_below = isinstance(error, FleetError)
+    for piece in tell_report(door, report, sweep=report.verb == "verify", error_is_told=told_below):
         sys.stdout.write(piece)
     if page and door.output == "text" and not (door.quiet and report.exit_status == 0):
         sys.stdout.write("\n" + page)
@@ -87,8 +88,8 @@ def _nothing_contacted(error: FleetError) -> str:
     return "; nothing was contacted" if isinstance(error, InvalidInventory) else ""
 
 
-def tell_report(door: Door, report: RunReport, *, sweep: bool) -> Iterable[str]:
-    """The report's text in the form that was asked for, in pieces."""
+def tell_report(door: Door, report: RunReport, *, sweep: bool, error_is_told: bool = False) -> Iterable[str]:
+    """The report's text in the form that was asked for, in pieces; people are told an error once, on stderr."""
     if door.output == "json":
         if not sweep:
             return (format_run_json(report),)
@@ -98,4 +99,6 @@ def tell_report(door: Door, report: RunReport, *, sweep: bool) -> Iterable[str]:
         return (format_junit(report),)
     if door.output == "csv":
         return (format_sweep_csv(report),)
-    return (format_run(report, COLOR if door.color else PLAIN, verbose=door.verbose, quiet=door.quiet),)
+    palette = COLOR if door.color else PLAIN
+    text = format_run(report, palette, verbose=door.verbose, quiet=door.quiet, error_is_told=error_is_told)
+    return (text,)

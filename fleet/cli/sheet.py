@@ -8,6 +8,7 @@ from fleet.cli.door import Door, door
 from fleet.errors import EmptySelection, UsageError
 from fleet.inventory.model import Entity
 from fleet.report.history import History, open_history
+from fleet.report.text import count_of
 from fleet.sheet import formats
 from fleet.sheet.changes import BoxStatus
 from fleet.sheet.firewall import make_firewall
@@ -71,7 +72,6 @@ def _chosen(door: Door, reading: Reading, selector: str) -> tuple[Entity, ...] |
 
 def _mark(door: Door, context: Context, history: History, statuses: Sequence[BoxStatus]) -> int:
     mark_boxes_done(history, context, statuses)
-    door.remark(
-        f"{len(statuses)} box(es) marked as done by {context.who}: {', '.join(each.sheet.box for each in statuses)}"
-    )
+    titles = ", ".join(each.sheet.box for each in statuses)
+    door.remark(f"{count_of(len(statuses), 'box', 'boxes')} marked as done by {context.who}: {titles}")
     return 0

@@ -9,7 +9,7 @@ from fleet.workflow.reading import read_all
 
 
 @click.command("title")
-@door(outputs=("text",))
+@door(outputs=("text",), limited=False)
 @click.argument("selector")
 @click.option("-n", "--number", type=click.IntRange(1, 100), default=1, show_default=True, help="How many.")
 @click.option("--pattern", help="Instead of fleet.naming.pattern.")

@@ -10,7 +10,7 @@ from fleet.workflow.reading import read_all
 
 
 @click.command("trust")
-@door(outputs=("text",))
+@door(outputs=("text",), limited=False)
 @click.argument("host")
 @click.option("--timeout", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, help="Seconds.")
 def command(door: Door, host: str, timeout: float) -> int:

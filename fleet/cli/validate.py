@@ -11,7 +11,7 @@ from fleet.workflow.reading import Reading, read_all
 
 
 @click.command("validate")
-@door()
+@door(limited=False)
 @click.option("--strict", is_flag=True, help="Warnings count too.")
 def command(door: Door, strict: bool) -> int:
     """Check the whole inventory and tell every problem in every file in one go.
@@ -24,11 +24,11 @@ def command(door: Door, strict: bool) -> int:
         door.tell(json.dumps(_document(reading), indent=1))
     elif not (door.quiet and not wrong):
         door.tell(format_problems(reading.problems, COLOR if door.color else PLAIN))
-        door.tell(_summary(reading))
+        door.tell(_summary(reading, strict=strict))
     return 2 if wrong else 0
 
 
-def _summary(reading: Reading) -> str:
+def _summary(reading: Reading, *, strict: bool) -> str:
     inventory = reading.inventory
     titles = sum(len(entity.titles) for entity in inventory.entities)
     counts = (
@@ -38,9 +38,11 @@ def _summary(reading: Reading) -> str:
         (len(inventory.hosts), "host", "", "s"),
     )
     known = ", ".join(f"{number} {word}{one if number == 1 else many}" for number, word, one, many in counts)
-    verdict = "is not valid" if reading.errors else "is valid"
+    counts_too = strict and reading.problems and not reading.errors
+    verdict = "is not valid" if reading.errors or counts_too else "is valid"
+    why = " (--strict: warnings count)" if counts_too else ""
     told = f": {format_problem_counts(reading.problems)}" if reading.problems else ""
-    return f"{inventory.name or 'the inventory'} {verdict}{told} ({known})"
+    return f"{inventory.name or 'the inventory'} {verdict}{told}{why} ({known})"
 
 
 def _document(reading: Reading) -> dict[str, object]:

@@ -200,7 +200,8 @@ class History:
     @_whole
     def list_runs(self, limit: int = 20, *, verb: str | None = None) -> tuple[StoredRun, ...]:
         """The newest runs first."""
-        where, values = (" AND verb = ?", (verb, limit)) if verb else ("", (limit,))
+        of_verb = " AND (verb = ? OR (? = 'run' AND playbook != ''))"
+        where, values = (of_verb, (verb, verb, limit)) if verb else ("", (limit,))
         rows = self._read(f"{tables.SELECT_RUNS} WHERE is_mine(fleet){where} ORDER BY number DESC LIMIT ?", values)
         return tuple(_run(row) for row in rows)
 

@@ -3,7 +3,7 @@
 Gathered first as one value, so that the page in HTML to come tells the same story.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -29,6 +29,7 @@ class Fleet:
     waivers: tuple[Waiver, ...] = ()
     by_hand: tuple[BoxLine, ...] = ()
     unconfirmed: tuple[str, ...] = ()
+    remark: str = ""  # what the reader has to know before believing the rest
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,10 +71,19 @@ def _last(history: History, verb: str) -> StoredRun | None:
         runs = history.list_runs(_RUNS_BACK)
         return next((run for run in runs if run.start.inventory_digest or run.summary.get("problem_lines")), None)
     applied = history.last_applied() if verb == "apply" else None
-    newest = history.last_run(verb=verb)
+    runs = history.list_runs(_RUNS_BACK, verb=verb)
+    newest = next((run for run in runs if _came_to_hosts(run)), None)
     if applied is None or (newest is not None and newest.start.started_at >= applied.applied_at):
         return newest
     return history.show_run(applied.run_id)
+
+
+def _came_to_hosts(run: StoredRun) -> bool:
+    """Whether it changed anything or tried to: one that was refused before, or only looked, applied nothing."""
+    hosts = run.summary.get("hosts")
+    return run.finished_at is None or (
+        isinstance(hosts, Mapping) and any(n for key, n in hosts.items() if key != "pending")
+    )
 
 
 def find_ends(waivers: Iterable[Waiver], today: date) -> tuple[tuple[Waiver, int], ...]:
@@ -92,12 +102,15 @@ def format_page(page: Page, palette: Palette = PLAIN) -> str:
     """The page for a terminal or a mail."""
     lines = "".join(f"{line}\n" for line in _lines(page, palette))
     boxes = format_boxes(page.fleet.by_hand, page.fleet.unconfirmed, palette)
-    return f"{lines}\n{boxes or 'no box is open by hand' + chr(10)}"
+    calm = "" if page.fleet.remark else "no box is open by hand\n"
+    return f"{lines}\n{boxes or calm}".rstrip("\n") + "\n"
 
 
 def _lines(page: Page, palette: Palette) -> Iterator[str]:
     name = safe_text(page.fleet.name) or "the fleet"
     yield palette.paint("bold", f"{name}, {page.made_at}")
+    if page.fleet.remark:
+        yield palette.paint("bad", safe_text(page.fleet.remark))
     yield ""
     for title, run in page.last:
         yield f"{title + ':':<15}{_run(run)}"
@@ -106,7 +119,7 @@ def _lines(page: Page, palette: Palette) -> Iterator[str]:
     calm = "everything answers" if swept else ""
     yield from _section("not as desired in the last sweep", _failing(page.failing, palette), calm)
     yield from _section("hosts not as desired after the last apply", map(safe_text, page.hosts_failed), "")
-    yield from _section("waivers", _waivers(page.waivers, palette), "no waivers")
+    yield from _section("waivers", _waivers(page.waivers, palette), "" if page.fleet.remark else "no waivers")
 
 
 def _run(run: StoredRun | None) -> str:

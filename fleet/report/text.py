@@ -47,7 +47,7 @@ def _problem(problem: Problem, palette: Palette) -> Iterator[str]:
 def format_problem_counts(problems: Sequence[Problem]) -> str:
     """`2 errors, 1 warning`."""
     errors = sum(problem.severity is Severity.ERROR for problem in problems)
-    return f"{_count(errors, 'error')}, {_count(len(problems) - errors, 'warning')}"
+    return f"{count_of(errors, 'error')}, {count_of(len(problems) - errors, 'warning')}"
 
 
 def format_waivers(waivers: Iterable[WaiverLine], palette: Palette = PLAIN) -> str:
@@ -79,7 +79,7 @@ def _diff(diff: Folded, palette: Palette) -> Iterator[str]:
 def _plan_counts(counts: Mapping[str, int]) -> Iterator[str]:
     if counts:
         done = [f"{counts[key]} {word}" for key, word in _COUNTED if counts.get(key)]
-        hosts = f"{counts.get('changing', 0)} of {_count(counts.get('hosts', 0), 'host')} would change"
+        hosts = f"{counts.get('changing', 0)} of {count_of(counts.get('hosts', 0), 'host')} would change"
         blocked = f"; {counts['blocked']} cannot be changed" if counts.get("blocked") else ""
         yield f"plan: {hosts}{': ' if done else ''}{', '.join(done)}{blocked}"
 
@@ -105,7 +105,7 @@ def format_hosts(lines: Sequence[HostLine], palette: Palette = PLAIN, *, all_hos
         word = palette.paint(_VERDICT_STYLES[line.verdict], safe_text(line.outcome).ljust(width))
         phase = f"{safe_text(line.phase)}: " if line.phase and line.detail else safe_text(line.phase)
         rows.append(f"{word}  {safe_text(line.host).ljust(host_width)}  {phase}{safe_text(line.detail)}".rstrip())
-    return _text((*rows, f"{_count(len(lines), 'host')}: {format_counts(count_outcomes(h.outcome for h in lines))}"))
+    return _text((*rows, f"{count_of(len(lines), 'host')}: {format_counts(count_outcomes(h.outcome for h in lines))}"))
 
 
 def format_findings(findings: Sequence[FindingLine], palette: Palette = PLAIN) -> str:
@@ -117,7 +117,7 @@ def format_findings(findings: Sequence[FindingLine], palette: Palette = PLAIN) -
         f"{_where(finding)}{palette.paint('bad', safe_text(f'[{finding.code}]'))} {safe_text(finding.message)}"
         for finding in ordered
     ]
-    return _text((*lines, _count(len(findings), "finding")))
+    return _text((*lines, count_of(len(findings), "finding")))
 
 
 def _where(finding: FindingLine) -> str:
@@ -141,7 +141,7 @@ def format_sweep(report: RunReport, palette: Palette = PLAIN, *, all_results: bo
     shown = [*failing, *(line for line in others if all_results or line.warnings)]
     total = sum(report.echo_counts.values())
     gone = [f"{report.unreported} were asked and never reported"] if report.unreported else []
-    summary = f"{_count(total, 'association')}: {format_counts(report.echo_counts)}"
+    summary = f"{count_of(total, 'association')}: {format_counts(report.echo_counts)}"
     return _text((*shared, *_echo_table(shown, palette), *gone, summary))
 
 
@@ -158,8 +158,9 @@ def _echo_table(lines: Sequence[EchoLine], palette: Palette) -> Iterator[str]:
     for line, (outcome, title, place) in zip(lines, cells, strict=True):
         style = "bad" if not line.as_desired else "good" if outcome == "answered" else "warn"
         word = palette.paint(style, outcome.ljust(widths[0]))
-        asker = "" if line.value("from") == "controller" else f"(from {safe_text(str(line.value('from')))}) "
         detail = safe_text(str(line.value("detail")))
+        source = safe_text(str(line.value("from")))
+        asker = "" if source == "controller" or detail.startswith(f"from {source}:") else f"(from {source}) "
         yield f"{word}  {title.ljust(widths[1])}  {place.ljust(widths[2])}  {asker}{detail}".rstrip()
         for warning in line.warnings:
             yield f"    {palette.paint('warn', 'warning:')} {safe_text(str(warning))}"
@@ -177,7 +178,7 @@ def format_place(address: object, port: object) -> str:
 
 def format_boxes(boxes: Sequence[BoxLine], unconfirmed: Sequence[str] = (), palette: Palette = PLAIN) -> str:
     """The boxes that a person has to change; those that nobody ever confirmed are one line."""
-    lines = [palette.paint("warn", f"{_count(len(boxes), 'box', 'boxes')} to change by hand:")] if boxes else []
+    lines = [palette.paint("warn", f"{count_of(len(boxes), 'box', 'boxes')} to change by hand:")] if boxes else []
     for box in boxes:
         contact = f" ({safe_text(box.contact)})" if box.contact else ""
         lines.append(f"    {safe_text(box.box)}: {safe_text(box.why)}{contact}")
@@ -186,14 +187,21 @@ def format_boxes(boxes: Sequence[BoxLine], unconfirmed: Sequence[str] = (), pale
         lines.append("    `fleet sheet TITLE` shows what to type, `fleet sheet TITLE --done` says that it is done")
     if unconfirmed:
         lines.append(
-            f"{_count(len(unconfirmed), 'box', 'boxes')} never confirmed by hand; `fleet sheet SEL` shows what they "
+            f"{count_of(len(unconfirmed), 'box', 'boxes')} never confirmed by hand; `fleet sheet SEL` shows what they "
             "should hold, `fleet sheet SEL --done` says that they do"
         )
     return _text(lines)
 
 
-def format_run(report: RunReport, palette: Palette = PLAIN, *, verbose: int = 0, quiet: bool = False) -> str:
-    """All of a run. With `quiet` nothing when all is well."""
+def format_run(
+    report: RunReport,
+    palette: Palette = PLAIN,
+    *,
+    verbose: int = 0,
+    quiet: bool = False,
+    error_is_told: bool = False,
+) -> str:
+    """All of a run. With `quiet` nothing when all is well; an error that is told elsewhere is not told twice."""
     if quiet and report.exit_status == 0:
         return ""
     parts = (
@@ -201,15 +209,20 @@ def format_run(report: RunReport, palette: Palette = PLAIN, *, verbose: int = 0,
         format_waivers(report.waivers, palette),
         format_plan(report.diffs, report.plan_counts, palette),
         format_hosts(report.all_hosts, palette, all_hosts=verbose > 0),
-        format_findings(report.findings, palette),
+        format_findings([each for each in report.findings if not (error_is_told and _is_refusal(each))], palette),
         format_sweep(report, palette, all_results=verbose > 0),
         format_boxes(report.by_hand, report.unconfirmed, palette),
         _text(f"{palette.paint('warn', 'warning:')} {safe_text(warning)}" for warning in report.warnings),
         _text(safe_text(notice) for notice in report.notices),
-        _text([palette.paint("bad", safe_text(report.failure))] if report.failure else ()),
+        _text([palette.paint("bad", safe_text(report.failure))] if report.failure and not error_is_told else ()),
         _text([_verdict(report, palette)]),
     )
     return "".join(parts)
+
+
+def _is_refusal(finding: FindingLine) -> bool:
+    """Whether it is the run itself that was refused, not something that was found on a host."""
+    return not finding.host and finding.code == "refused"
 
 
 def _verdict(report: RunReport, palette: Palette) -> str:
@@ -300,7 +313,8 @@ def _short(digest: str | None) -> str:
     return safe_text(digest[:12]) if digest else "(none)"
 
 
-def _count(number: int, one: str, many: str | None = None) -> str:
+def count_of(number: int, one: str, many: str | None = None) -> str:
+    """`1 box`, `2 boxes`."""
     return f"{number} {one if number == 1 else many or one + 's'}"
 
 

@@ -3,6 +3,7 @@
 A half-empty inventory, or a host that vanished from it, is a slip until somebody says that it is not.
 """
 
+import difflib
 from collections.abc import Collection
 
 from fleet.errors import InvalidInventory, Location, Problem, Severity
@@ -28,6 +29,16 @@ def check_guards(
     problems += [_host_gone(name) for name in gone]
     if problems:
         raise InvalidInventory(tuple(problems))
+
+
+def unforgotten(history: History | None, forget_hosts: Collection[str]) -> list[str]:
+    """A slip in --forget-host is said while it can still be mended."""
+    if history is None:
+        return []
+    known = history.known_hosts()
+    text = "--forget-host {0}: history knows no such host of this fleet, so there is nothing to forget{1}"
+    hints = {name: difflib.get_close_matches(name, sorted(known), n=1) for name in forget_hosts if name not in known}
+    return [text.format(name, f"; did you mean {close[0]}?" if close else "") for name, close in hints.items()]
 
 
 def unguarded(inventory: Inventory, history: History | None) -> list[str]:

@@ -25,7 +25,7 @@ from fleet.workflow.auditing import audit_hosts, audit_strangers
 from fleet.workflow.boxes import box_statuses, boxes_by_hand, mark_boxes_done
 from fleet.workflow.changing import Batching, Planned, Work, apply_planned, plan_hosts, unapplied
 from fleet.workflow.context import Context
-from fleet.workflow.guards import check_guards, unguarded
+from fleet.workflow.guards import check_guards, unforgotten, unguarded
 from fleet.workflow.kept import open_snapshot
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.page import page_of
@@ -172,6 +172,7 @@ class Story:
         reading = self.reading
         check_guards(reading.inventory, self._history, allowed.allow_removal, allowed.forget_hosts)
         self.ledger.note(*allowed.describe(), *unguarded(reading.inventory, self._history))
+        self.ledger.note(*unforgotten(self._history, allowed.forget_hosts))
         chosen = self.hosts(hosts)
         planned = plan_hosts(reading, self.context, chosen, self.connector, adopt=allowed.adopt)
         self.ledger.plan(planned.plan, hosts=[host.name for host in chosen])
@@ -214,8 +215,7 @@ class Story:
         if self._history is None or not (complete or Outcome.CONVERGED in ended.values()):
             return
         for name in allowed.forget_hosts:
-            if not self._history.forget_host(name):
-                self.ledger.note(f"--forget-host {name}: history knows no such host, so there was nothing to forget")
+            self._history.forget_host(name)
         hosts = reading.inventory.hosts
         self.ledger.applied(
             reading.inventory, [name for name, ending in ended.items() if hosts[name].retired and ending in _GOOD]

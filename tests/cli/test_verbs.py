@@ -230,7 +230,7 @@ def test_render_writes_every_file_with_its_mode_below_its_host(hosts: Door, tmp_
     hosts.write(HEAD + host_rows(("north-1", "north-2")) + NOTE_640)
     out = tmp_path / "out"
     said = hosts("render", "-d", str(out))
-    assert (said.status, "2 file(s) of 2 host(s)" in said.err) == (0, True)
+    assert (said.status, "2 files of 2 hosts" in said.err) == (0, True)
     path = out / "north-1" / "etc" / "note"
     assert path.read_text(encoding="utf-8") == "hello\n"
     assert stat.S_IMODE(path.stat().st_mode) == 0o640

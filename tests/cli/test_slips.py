@@ -1,0 +1,124 @@
+"""Slips of a newcomer: each is told once, in words that lead on, and never passes for all being well."""
+
+import pytest
+
+from fleet.dicom.pdu import AssociateRJ
+from tests.cli.doors import Door
+from tests.verify.peers import Peer, replies, serving
+from tests.workflow.scenes import HEAD, NOTE, host_rows
+
+NORTH = HEAD + host_rows(("north-1",)) + NOTE
+WORKSTATION = "entities:\n  - {ae_title: WS_1, kind: workstation, address: 127.0.30.9, port: 104}\n"
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["validate"], ["history"], ["report"], ["title", "CT_1"], ["explain-value", "CT_1.port"], ["inventory", "--list"]],
+)
+def test_a_limit_is_not_offered_where_it_would_be_ignored(boxes: Door, verb: list[str]) -> None:
+    assert boxes.bare(*verb, "-l", "GOOD").status == 64
+    assert "--limit" not in boxes.bare(verb[0], "--help").out
+
+
+@pytest.mark.parametrize("verb", ["render", "plan", "apply", "verify", "run", "sheet", "doctor"])
+def test_a_limit_is_offered_where_it_holds(boxes: Door, verb: str) -> None:
+    assert "--limit" in boxes.bare(verb, "--help").out
+
+
+def test_a_misspelt_failed_is_told_its_neighbour(boxes: Door) -> None:
+    said = boxes("verify", "-l", "@faild")
+    assert (said.status, "did you mean '@failed'?" in said.err) == (64, True)
+
+
+def test_strict_says_that_warnings_count(door: Door) -> None:
+    door.write(HEAD + WORKSTATION.replace("kind: workstation", "kind: modality, modality: CTT"))
+    assert "is valid: 0 errors" in door("validate").out
+    said = door("validate", "--strict")
+    assert said.status == 2
+    assert "is valid:" not in said.out
+    assert "test is not valid: 0 errors, 1 warning (--strict: warnings count)" in said.out
+
+
+def test_a_refusal_stands_once(boxes: Door) -> None:
+    said = boxes("verify", "-l", "NOBODY")
+    assert said.status == 2
+    assert said.out == "verify: something is wrong\n"
+    assert said.err.startswith("fleet: 'NOBODY' in the selector")
+
+
+def test_what_fleet_could_not_do_stands_once_too(boxes: Door) -> None:
+    boxes.history.write_bytes(b"")
+    said = boxes("verify")
+    assert said.status == 1
+    assert (said.out + said.err).count("torn") == 1
+
+
+def test_a_refusal_is_in_the_document_of_a_machine(boxes: Door) -> None:
+    said = boxes("verify", "-l", "NOBODY", "-o", "junit")
+    assert "NOBODY" in said.out
+
+
+def test_runs_of_a_verb_that_is_none_are_not_just_missing(boxes: Door) -> None:
+    boxes("plan")
+    boxes("run", "nightly-verify")
+    said = boxes("history", "--verb", "pln")
+    assert (said.status, said.out) == (2, "")
+    assert "no run of verb 'pln'; there are runs of plan, run; did you mean 'plan'?" in said.err
+    assert len(boxes("history", "--verb", "run").out.splitlines()) == 1
+
+
+def test_a_page_of_an_invalid_inventory_says_so_and_makes_no_work_orders_of_its_errors(door: Door) -> None:
+    door.write(HEAD + WORKSTATION)
+    door("plan")
+    door.write(HEAD + WORKSTATION.replace("104", "70000").replace("WS_1", "WS_2"))
+    said = door("report")
+    assert said.status == 2
+    assert "the inventory is not valid (1 error; `fleet validate` shows them)" in said.out
+    assert "those of the last valid one" in said.out
+    assert "WS_2" not in said.out
+
+
+def test_a_page_without_any_valid_inventory_leaves_the_boxes_out(door: Door) -> None:
+    door.write(HEAD + WORKSTATION.replace("104", "70000"))
+    door("plan")
+    said = door("report")
+    assert (said.status, "boxes and waivers are left out" in said.out) == (2, True)
+    assert "WS_1" not in said.out
+    assert "no box is open" not in said.out
+
+
+def test_a_page_is_of_the_fleet_of_its_inventory(boxes: Door, good: Peer) -> None:
+    good.close()
+    boxes("verify")
+    boxes.write(HEAD.replace("name: test", "name: other") + WORKSTATION)
+    said = boxes("report")
+    assert said.status == 0
+    assert "GOOD" not in said.out
+    assert said.out.count("never\n") == 3
+
+
+def test_an_apply_that_was_refused_before_any_contact_is_not_the_last_apply(hosts: Door) -> None:
+    assert hosts("apply", "--yes", "--hold-down", "0s").status == 0
+    hosts.write(NORTH)
+    assert hosts("apply", "--yes").status == 2
+    line = next(line for line in hosts("report").out.splitlines() if line.startswith("last apply"))
+    assert "exit status 0" in line
+
+
+def test_a_misspelt_forget_host_is_told_already_by_plan(hosts: Door) -> None:
+    assert hosts("apply", "--yes", "--hold-down", "0s").status == 0
+    said = hosts("plan", "--forget-host", "nroth-1")
+    assert "--forget-host nroth-1: history knows no such host" in said.out
+    assert "did you mean north-1?" in said.out
+
+
+def test_who_types_an_address_is_not_sent_to_an_inventory(door: Door) -> None:
+    with serving(replies(AssociateRJ(1, 1, 7).encode()), "127.0.33.9") as peer:
+        said = door.bare("echo", "-aec", "WRONG", peer.address, str(peer.port))
+    assert said.status == 2
+    assert "rejected" in said.out
+    assert "inventory" not in said.out
+
+
+def test_run_says_that_nothing_is_asked(door: Door) -> None:
+    assert "Nothing is asked before a step writes" in " ".join(door.bare("run", "--help").out.split())

@@ -1,6 +1,10 @@
 """`fleet relay`: the relay daemon and its queue; the words go on to the relay's own door as they are."""
 
+from pathlib import Path
+
 import click
+
+from fleet.errors import UnreadableFile, UsageError
 
 
 @click.command(
@@ -10,10 +14,29 @@ import click
 )
 @click.argument("words", nargs=-1, type=click.UNPROCESSED)
 def command(words: tuple[str, ...]) -> int:
-    """Run a relay from its rendered file, and look after its queue. `fleet relay -h` lists the verbs."""
+    """Run a relay from its rendered file, and look after its queue. `fleet relay -h` lists the verbs.
+
+    `fleet relay bundle FILE` writes fleet-relay.pyz, which does all this on a host without fleet.
+    """
+    if words[:1] == ("bundle",):
+        return _make_bundle(words[1:])
     from fleet.relay.__main__ import main  # nobody else waits for it
 
     try:
         return main(words)
     except SystemExit as ending:  # how argparse ends after a help page or wrong usage
         return ending.code if isinstance(ending.code, int) else 1
+
+
+def _make_bundle(words: tuple[str, ...]) -> int:
+    from fleet.relay.bundle import make_bundle  # it looks for pydicom, which nothing else here does
+
+    if len(words) != 1:
+        raise UsageError("fleet relay bundle FILE: name the one file to write")
+    path = Path(words[0])
+    try:
+        path.write_bytes(make_bundle())
+        path.chmod(0o755)
+    except OSError as error:
+        raise UnreadableFile(f"{path} cannot be written: {error.strerror}") from error
+    return 0

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.errors import UsageError
+from fleet.errors import FleetError, UsageError
 from fleet.relay import ledger
 from fleet.relay.admission import Door, make_door
 from fleet.relay.committer import Committer
@@ -91,7 +91,11 @@ class Daemon:
         self._committer = Committer(self.spool, lambda: self.rules, self._tell, self._wake_workers)
         self._receiver = Receiver(self.spool, self._committer, open_door(config), self._tell, config.max_associations)
         self._receiver.beat = self._beat
-        self.port = self._receiver.listen(config.listen.address, config.listen.port)
+        try:
+            self.port = self._receiver.listen(config.listen.address, config.listen.port)
+        except OSError as error:
+            where = f"{config.listen.address} port {config.listen.port}"
+            raise FleetError(f"cannot listen on {where}: {error.strerror or error}; nothing was taken") from error
         self._control = Control(self.spool.folder, self._handle)
         self._thread = threading.Thread(target=self._receiver.serve, name="receive", daemon=True)
         self._workers: dict[str, tuple[Worker, ...]] = {}
@@ -132,15 +136,22 @@ class Daemon:
     def step(self) -> bool:
         """One step of housekeeping; False when a drain is complete."""
         self._steps += 1
-        now = time.time()
+        try:
+            self._keep_house(time.time())
+            is_drained = self.is_draining and self._is_drained()
+        except Exception as error:  # noqa: BLE001  a full disk must not end what still delivers, and so makes room
+            self._tell("housekeeping-failed", error=type(error).__name__)
+            is_drained = False
+        if self._is_alive():
+            self._notify("WATCHDOG=1")
+        return not is_drained
+
+    def _keep_house(self, now: float) -> None:
         if self.spool.redecide(now, self.rules.decide):
             self._wake_workers()
         self._use_backups(now)
         if self._steps % _SELDOM == 1:
             self._forget(now)
-        if self._is_alive():
-            self._notify("WATCHDOG=1")
-        return not (self.is_draining and self._is_drained())
 
     def _is_alive(self) -> bool:
         """The loop that receives beats by itself; a step of ours came to its end."""

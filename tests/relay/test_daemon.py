@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.relay.__main__ import main
+from fleet.relay.spool import Spool
 from tests.relay.configs import make_document, make_route
 from tests.relay.house import make_data_set
 from tests.relay.process import ROOT, Relay, relaying, wait_for
@@ -124,6 +125,19 @@ def test_a_second_relay_exits(tmp_path: Path) -> None:
         )  # fmt: skip
         assert done.returncode == 1
         assert "another relay works" in done.stderr
+
+
+def test_a_port_that_is_taken_is_told_and_the_spool_is_free_again(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        document = make_document(tmp_path / "spool")
+        document["listen"]["port"] = sock.getsockname()[1]
+        path = tmp_path / "relay.json"
+        path.write_text(json.dumps(document))
+        command = [sys.executable, "-m", "fleet.relay", "run", str(path)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False, cwd=ROOT)
+    assert done.returncode == 1
+    assert "Address already in use; nothing was taken" in done.stderr
+    Spool(tmp_path / "spool").close()
 
 
 def test_what_is_not_built_does_not_start(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,12 +1,33 @@
 """One host's files, services and needs, collected from the parts that know them, sorted at the end."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 
 from fleet.errors import FleetError, Location, Problem, Severity, TemplateError
 from fleet.render.artifacts import FolderNeed, Needs, RenderedFile, RenderedHost, RenderedService
 from fleet.targets.refusal import CODE
 
 TEMPLATE_CODE = "template-failed"
+_NOT_RENDERED = "is not rendered: "
+_MOST_NAMED = 5
+
+
+def fold_failures(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """One mistake of a template once, with the hosts that it concerns, and not once a host."""
+    same: dict[object, list[Problem]] = {}
+    for problem in dict.fromkeys(problems):
+        _, marked, reason = problem.message.partition(_NOT_RENDERED)
+        key = (problem.code, problem.location, reason) if marked else problem
+        same.setdefault(key, []).append(problem)
+    return tuple(found[0] if len(found) == 1 else _fold(found) for found in same.values())
+
+
+def _fold(found: Sequence[Problem]) -> Problem:
+    hosts = tuple(dict.fromkeys(host for problem in found for host in problem.subjects))
+    more = f" and {len(hosts) - _MOST_NAMED} more" if len(hosts) > _MOST_NAMED else ""
+    reason = found[0].message.partition(_NOT_RENDERED)[2]
+    text = f"hosts {', '.join(hosts[:_MOST_NAMED])}{more} are not rendered: {reason}"
+    return replace(found[0], message=text, subjects=hosts)
 
 
 @dataclass(slots=True)
@@ -40,7 +61,8 @@ class Collection:
     def add_failure(self, error: FleetError, at: Location) -> None:
         """Why the host cannot be rendered whole, told where somebody can mend it."""
         code = TEMPLATE_CODE if isinstance(error, TemplateError) else CODE
-        message = f"host {self.host} is not rendered: {error}"
+        reason = str(error).removesuffix(f" (host {self.host})")
+        message = f"host {self.host} {_NOT_RENDERED}{reason}"
         self.problems.append(Problem(code, Severity.ERROR, message, at, (), (self.host,)))
 
     def freeze(self) -> RenderedHost:

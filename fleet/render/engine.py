@@ -6,11 +6,13 @@ without end is refused where that is cheap, and killed by `render.limits` where 
 data: nothing is rendered twice (T14). Nothing here depends on chance or time.
 """
 
+import difflib
 import os
 import re
 import stat
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -26,6 +28,7 @@ from jinja2 import (
 from jinja2.environment import Environment
 from jinja2.exceptions import SecurityError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing
 
 from fleet.errors import TemplateError, UnfitValue
 from fleet.render.formats import Format, Quoted, quote_line, quoted
@@ -79,6 +82,39 @@ def read_contained(folder: Path, name: str) -> str | None:
     if len(data) > MAX_TEMPLATE_BYTES:
         raise SecurityError(f"{name!r} is larger than {MAX_TEMPLATE_BYTES // 1024} KB")
     return data.decode("utf-8")
+
+
+class _Missing(StrictUndefined):
+    """What is not there, in the words of whoever writes a template: what was asked, and what there is instead."""
+
+    __slots__ = ()
+
+    @property
+    def _undefined_message(self) -> str:
+        asked, owner, name = self._undefined_name, self._undefined_obj, ""
+        if self._undefined_hint or owner is missing:
+            return str(super()._undefined_message)
+        if is_dataclass(owner):
+            name, known = type(owner).__name__, [field.name for field in fields(owner)]
+        elif isinstance(owner, Mapping):
+            name, known = "mapping", sorted(str(key) for key in owner)
+        else:
+            return f"a {_PLAIN_NAMES.get(type(owner), 'value')} has no {asked!r}"
+        what = _OWNERS.get(name, name)
+        close = difflib.get_close_matches(str(asked), known, n=1)
+        meant = f"; did you mean {close[0]!r}?" if close else ""
+        return f"{what} has no {asked!r}, it has {', '.join(known[:30]) or 'nothing'}{meant}"
+
+
+_OWNERS: Mapping[str, str] = {
+    "HostView": "a host",
+    "EntityView": "an entity",
+    "InstanceView": "an instance",
+    "PeerView": "a peer",
+    "ServiceView": "a virtual service",
+    "mapping": "this mapping",
+}
+_PLAIN_NAMES: Mapping[type, str] = {str: "text", int: "number", tuple: "list", list: "list", bool: "yes or no"}
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
@@ -186,7 +222,8 @@ class Templates:
             place = _find_line(error, name)
             raise UnfitValue(f"{place}: {error} (host {host})") from error
         except Exception as error:  # whatever a template raises is the template's fault
-            raise TemplateError(f"{_find_line(error, name)}: {_say(error)} (host {host})") from error
+            said = _say(error) + _name_known(error, context)
+            raise TemplateError(f"{_find_line(error, name)}: {said} (host {host})") from error
 
     def _load(self, name: str, format_: Format) -> Template:
         key = (format_.name, name, "")
@@ -215,7 +252,7 @@ class Templates:
 def _make_environment(format_: Format, folders: tuple[Path, ...]) -> _Sandbox:
     environment = _Sandbox(
         loader=_Loader(folders),
-        undefined=StrictUndefined,
+        undefined=_Missing,
         finalize=_make_finalizer(format_),
         trim_blocks=True,
         lstrip_blocks=True,
@@ -252,6 +289,18 @@ def _say(error: Exception) -> str:
     if isinstance(error, MemoryError):
         return "it needs more memory than a template may have"
     return f"{type(error).__name__}: {error}"
+
+
+def _name_known(error: Exception, context: Mapping[str, Any]) -> str:
+    """What a template can name at all, where it named something else."""
+    found = _UNDEFINED.fullmatch(str(error)) if isinstance(error, UndefinedError) else None
+    if found is None:
+        return ""
+    close = difflib.get_close_matches(found[1], list(context), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; a template knows {', '.join(sorted(context))}"
+
+
+_UNDEFINED = re.compile(r"'([^']*)' is undefined")
 
 
 def _find_line(error: Exception, name: str) -> str:

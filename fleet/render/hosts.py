@@ -13,7 +13,7 @@ from fleet.inventory.model import Host, Inventory
 from fleet.inventory.peers import Peers
 from fleet.render.artifacts import RenderedHost
 from fleet.render.balance import render_balance
-from fleet.render.collect import Collection
+from fleet.render.collect import Collection, fold_failures
 from fleet.render.engine import Templates
 from fleet.render.engines import render_engines
 from fleet.render.session import PLAIN_TYPES, Session
@@ -33,7 +33,7 @@ def render_fleet(
         problems += found
         if result is not None:
             rendered[name] = result
-    return rendered, tuple(dict.fromkeys(problems))
+    return rendered, fold_failures(problems)
 
 
 def iterate_hosts(

@@ -24,7 +24,7 @@ from fleet.inventory.model import Inventory
 from fleet.inventory.peers import Peers
 from fleet.render import wire
 from fleet.render.artifacts import RenderedHost
-from fleet.render.collect import TEMPLATE_CODE
+from fleet.render.collect import TEMPLATE_CODE, fold_failures
 from fleet.render.hosts import Rendered, begin_hosts
 
 _CHUNK_BYTES: Final = 1024 * 1024
@@ -62,7 +62,7 @@ def render_fleet_limited(
         if batch.died_at is not None:
             left.remove(batch.died_at)
             problems.append(_died(inventory, batch.died_at, batch.death))
-    return {name: rendered[name] for name in inventory.hosts if name in rendered}, tuple(dict.fromkeys(problems))
+    return {name: rendered[name] for name in inventory.hosts if name in rendered}, fold_failures(problems)
 
 
 def _died(inventory: Inventory, name: str, reason: str) -> Problem:

@@ -82,7 +82,32 @@ def problems(folder: Path, source: str, path: str = "/etc/mine", host: str = "na
 
 def test_an_undefined_name_in_a_team_s_template_names_all(tmp_path: Path) -> None:
     (found,) = problems(tmp_path, "one\n{{ hots.name }}\n")
-    assert "mine.j2:2: 'hots' is undefined (host nagios-1)" in found
+    assert "host nagios-1 is not rendered: mine.j2:2: 'hots' is undefined; did you mean 'hosts'?" in found
+    assert found.count("nagios-1") == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("{{ host.nam }}", "a host has no 'nam', it has name, address, site, labels, vars; did you mean 'name'?"),
+        ("{{ vars.zzz }}", "this mapping has no 'zzz', it has"),
+        ("{% for each in entities %}{{ each.tittle }}{% endfor %}", "an entity has no 'tittle', it has ae_title, name"),
+        ("{{ host.name.lenght }}", "a text has no 'lenght'"),
+    ],
+)
+def test_a_slip_in_a_template_is_told_what_there_is_and_no_word_of_python(
+    source: str, words: str, tmp_path: Path
+) -> None:
+    (found,) = problems(tmp_path, source)
+    assert words in found
+    assert "object" not in found
+    assert "attribute" not in found
+
+
+def test_one_mistake_in_a_template_is_told_once_with_the_hosts_that_it_concerns(tmp_path: Path) -> None:
+    (found,) = problems(tmp_path, "{{ host.nam }}", host="all")
+    assert "hosts orthanc-1, nagios-1" in found or "hosts nagios-1, orthanc-1" in found
+    assert "are not rendered: mine.j2:1: a host has no 'nam'" in found
     assert "error[template-failed]" in found
     assert found.startswith(f"{tmp_path}/fleet.yml:17:")
 

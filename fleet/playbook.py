@@ -8,19 +8,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fleet.documents import Document, parse_document, read_bytes
-from fleet.errors import InvalidInventory, Problem, Severity
+from fleet.documents import parse_document, read_bytes
+from fleet.errors import InvalidInventory
 from fleet.inventory.model import empty
 from fleet.inventory.settings import parse_duration
 from fleet.plan.batches import FailureBudget, parse_percentage
 from fleet.validate.schema import check_document, text_keys
 from fleet.workflow.asking import Asking
-from fleet.workflow.changing import Batching
+from fleet.workflow.changing import Batching, check_window
 from fleet.workflow.story import Permissions, Story
 
 Settings = Mapping[str, Any]
-
-NOT_BUILT_YET = {("apply", "confirm_within"): "what is not confirmed does not undo itself yet"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +48,10 @@ def read_playbook(path: Path) -> tuple[Play, ...]:
     document, problems = parse_document(read_bytes(path), str(path), text_keys("playbook"))
     if document is not None:
         found, _ = check_document(document, "playbook")
-        problems += found or _not_built_yet(document)
+        problems += found
     if problems or document is None:
         raise InvalidInventory(tuple(sorted(problems, key=lambda problem: problem.sort_key)), "playbook")
     return tuple(_play(value) for value in document.value)
-
-
-def _not_built_yet(document: Document) -> list[Problem]:
-    """A key that is not built yet is refused, never ignored."""
-    problems = []
-    for number, play in enumerate(document.value):
-        for index, step in enumerate(play["steps"]):
-            for verb, settings in step.items() if isinstance(step, dict) else ():
-                for key in settings or ():
-                    if (verb, key) in NOT_BUILT_YET:
-                        text = f"{verb}.{key} is not built yet: {NOT_BUILT_YET[verb, key]}; take it out"
-                        at = document.locate((number, "steps", index, verb, key), key=True)
-                        problems.append(Problem("not-built-yet", Severity.ERROR, text, at))
-    return problems
 
 
 def _play(value: dict[str, Any]) -> Play:
@@ -124,7 +108,9 @@ def _apply(play: Play, settings: Settings, story: Story, allowed: Permissions) -
         else FailureBudget(max_fail=int(play.max_fail))
     )
     hold_s = parse_duration(settings.get("hold_down", "10s"))
-    story.apply(Batching(play.serial, budget, hold_s), play.hosts, allowed)
+    within_s = parse_duration(settings.get("confirm_within", "120s"))
+    check_window(hold_s, within_s)
+    story.apply(Batching(play.serial, budget, hold_s, within_s), play.hosts, allowed)
 
 
 def _verify(play: Play, settings: Settings, story: Story, _allowed: Permissions) -> None:

@@ -53,7 +53,7 @@ STEPS = "- {{name: mine, hosts: all, steps: [{step}]}}\n"
     ("text", "says"),
     [
         (STEPS.format(step="aplly"), "mine.yml:1"),
-        (STEPS.format(step="apply: {confirm_within: 120s}"), "not built yet"),
+        (STEPS.format(step="apply: {confirm_within: soon}"), "mine.yml:1"),
         (STEPS.format(step="apply: {hold_down: soon}"), "mine.yml:1"),
         (STEPS.format(step="verify: {from: controler}"), "mine.yml:1"),
         (STEPS.format(step="validate").replace("mine,", "mine, serial: 0,"), "mine.yml:1"),

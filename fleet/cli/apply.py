@@ -12,7 +12,7 @@ from fleet.inventory.settings import parse_duration
 from fleet.plan.batches import FailureBudget, count_serial
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.text import format_hosts, format_plan
-from fleet.workflow.changing import Batching
+from fleet.workflow.changing import Batching, check_window
 from fleet.workflow.story import Permissions, Story
 
 
@@ -25,10 +25,14 @@ from fleet.workflow.story import Permissions, Story
 @click.option("--serial", metavar="N|N%", help="So many hosts together; never two members of one group.")
 @click.option("--max-fail", type=click.IntRange(0), default=0, show_default=True, help="Failed hosts that end it.")
 @click.option("--hold-down", default="10s", show_default=True, help="How long services must stay up afterwards.")
+@click.option("--confirm-within", default="120s", show_default=True, help="What is not proven by then undoes itself.")
+@click.option("--no-way-back", is_flag=True, help="Change hosts too that have no systemd to undo anything.")
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")
 def command(door: Door, planfile: str | None, **options: Any) -> int:
     """Carry out what `plan` shows: write beside, check, rename, handlers, look again, and C-ECHO.
+
+    Hosts keep what they had, and put it back by themselves unless fleet confirms over a new connection.
 
     Exit status: 0 as desired, 2 a host failed or was not reached, 3 (--check) changes are pending.
     """
@@ -36,7 +40,10 @@ def command(door: Door, planfile: str | None, **options: Any) -> int:
         raise UsageError("saved plans are not built yet; leave PLANFILE out: apply plans and shows what it will do")
     permissions = Permissions(options["adopt"], options["allow_removal"], options["forget_host"])
     budget = FailureBudget(max_fail=options["max_fail"])
-    batching = Batching(_serial(options["serial"]), budget, _seconds(options["hold_down"]))
+    hold_s = _seconds("--hold-down", options["hold_down"])
+    within_s = _seconds("--confirm-within", options["confirm_within"])
+    check_window(hold_s, within_s)
+    batching = Batching(_serial(options["serial"]), budget, hold_s, within_s, options["no_way_back"])
     if not (options["yes"] or options["check"] or sys.stdin.isatty()):
         raise UsageError("nobody is here to ask: give --yes, or --check to only look; nothing was contacted")
 
@@ -60,11 +67,11 @@ def _serial(text: str | None) -> int | str | None:
     return size
 
 
-def _seconds(text: str) -> float:
+def _seconds(option: str, text: str) -> float:
     try:
         return parse_duration(text)
     except ValueError:
-        raise UsageError(f"--hold-down {text!r} is no time; write 10s, 2m or 500ms") from None
+        raise UsageError(f"{option} {text!r} is no time; write 10s, 2m or 500ms") from None
 
 
 def _confirm(door: Door, story: Story, hosts: int) -> bool:

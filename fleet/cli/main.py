@@ -32,6 +32,7 @@ VERBS = {
     "inventory": ("inventory", "Ansible's dynamic-inventory JSON."),
     "explain-value": ("explain_value", "Where a value came from."),
     "title": ("title", "Propose free AE titles."),
+    "unlock": ("unlock", "Break a lock that somebody left on a host; says whose."),
     "trust": ("trust", "Show a host's key fingerprints to pin."),
     "doctor": ("doctor", "What is installed, what wins, can we reach and log in."),
     "relay": ("relay", "The store-and-forward relay and its queue."),

@@ -105,9 +105,9 @@ def format_revert_program(plan: HostPlan, token: str, owner: str) -> str:
         calls.append("read_units_again")
     calls += [format_call("wake_unit", unit, how) for unit, how in units.items()]
     calls += list(_handle(plan))
-    calls.append("revert_end")
-    # Staging folders are gone only now.
+    calls.append("clean_staged")
     calls += [format_call("back_folder", path) for path in sorted(made, reverse=True)]
+    calls.append("revert_end")
     return format_script("revert", calls, "lock", "arm")
 
 

@@ -194,7 +194,8 @@ def _story_order(result: EchoResult) -> tuple[str, str, str, str, str, int]:
 def prove_hosts(
     reading: Reading, context: Context, hosts: Sequence[Host], connector: Connector | None = None
 ) -> Mapping[str, str]:
-    """Ask every instance on `hosts`; policy and maintenance do not silence this: a change has to be proven.
+    """Ask every instance on `hosts`, and the virtual addresses that they serve; policy and maintenance do not
+    silence this: a change has to be proven.
 
     Returns, for each host where one does not answer as it should, why.
     """
@@ -204,7 +205,7 @@ def prove_hosts(
         for entity in reading.inventory.entities
         if any(instance.host in names for instance in entity.instances)
         for target, _ in entity_targets(reading.inventory, entity)
-        if target.host in names
+        if target.host in names or target.virtual_service
     ]
     results = sweep([target for target in targets if target.source == CONTROLLER])
     if was_interrupted(results):
@@ -214,10 +215,18 @@ def prove_hosts(
     silent: dict[str, str] = {}
     for result in results:
         target = result.target
-        if result.outcome is not Outcome.ANSWERED and result.outcome not in target.accept and target.host:
-            where = f"{target.ae_title} at {target.address}:{target.port}"
-            silent.setdefault(target.host, f"after the change {where} ends as {result.outcome.value}: {result.detail}")
+        if result.outcome is Outcome.ANSWERED or result.outcome in target.accept:
+            continue
+        where = f"{target.ae_title} at {target.address}:{target.port}"
+        for name in [target.host] if target.host else _serving(reading, target, names):
+            silent.setdefault(name, f"after the change {where} ends as {result.outcome.value}: {result.detail}")
     return silent
+
+
+def _serving(reading: Reading, target: EchoTarget, names: set[str]) -> list[str]:
+    """Those of `names` behind the virtual address that was asked."""
+    entity = reading.inventory.find_entity(target.ae_title)
+    return [each.host for each in entity.instances if each.host in names] if entity is not None else []
 
 
 def _nobody_hears(_result: EchoResult) -> None:

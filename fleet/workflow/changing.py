@@ -5,15 +5,16 @@ meant has exactly one outcome in the end; a host that was never begun is `not_re
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
+from fleet.errors import UsageError
 from fleet.events import Event, ItemFinished, Notice, Observer, StageStarted
 from fleet.inventory.model import Host
 from fleet.plan.batches import FailureBudget, make_batches
 from fleet.plan.decide import make_host_plan
 from fleet.plan.diff import escape_text
 from fleet.plan.steps import HostPlan, Plan
-from fleet.push.apply import ApplySettings, apply_batch
+from fleet.push.apply import ApplySettings, Confirmation, apply_batch
 from fleet.push.lock import Claim
 from fleet.push.observe import HostReading, ObserveSettings, observe_fleet
 from fleet.push.outcome import HostOutcome, Outcome
@@ -27,13 +28,30 @@ Prove = Callable[[Sequence[Host]], Mapping[str, str]]
 """Asks the AEs of hosts and returns, for each host where one does not answer, why."""
 
 
+_PROVE_S = 15.0  # VRRP and a balancer's checks need some seconds to find each other
+
+
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How many hosts together, how many failures end it, and how long services are watched."""
+    """How many hosts together, how many failures end it, and how long services are watched.
+
+    What is not confirmed within `confirm_within_s` undoes itself; `no_way_back` changes hosts that cannot.
+    """
 
     serial: int | str | None = None
     budget: FailureBudget = field(default_factory=FailureBudget)
     hold_s: float = 1.0
+    confirm_within_s: float = 120.0
+    no_way_back: bool = False
+
+
+def check_window(hold_s: float, within_s: float) -> None:
+    """A window that ends before the services were watched undoes every change; raises UsageError."""
+    if within_s < hold_s + 5:
+        raise UsageError(
+            f"what is not confirmed within {within_s:g} s undoes itself, but services are watched for {hold_s:g} s "
+            "before: every change would be undone; leave at least 5 s more than the hold-down"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +145,8 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     batches = make_batches(order, batching.serial, groups)
     by_name = {host.name: host for host in planned.hosts}
     claim = Claim(f"{work.context.who} at {work.context.where}", work.context.run_id)
-    settings = ApplySettings(forks=work.context.forks, hold_s=batching.hold_s, claim=claim)
+    confirmation = _confirmation(work, by_name, batching)
+    settings = ApplySettings(forks=work.context.forks, hold_s=batching.hold_s, claim=claim, confirmation=confirmation)
     observer = work.context.observer
     observer(StageStarted("apply", len(order)))
     for number, batch in enumerate(batches, start=1):
@@ -152,6 +171,17 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     return tuple(outcomes[host.name] for host in planned.hosts)
 
 
+def _confirmation(work: Work, hosts: Mapping[str, Host], batching: Batching) -> Confirmation:
+    """A host is proven by its AEs; a host on which none can be asked by the second look alone (W5)."""
+
+    def prove(name: str) -> str:
+        return work.prove([hosts[name]]).get(name, "") if work.prove is not None else ""
+
+    # Who wants services watched wants them waited for too: addresses move, and servers start.
+    prove_s = _PROVE_S if batching.hold_s > 0 else 0.0
+    return Confirmation(batching.confirm_within_s, prove, prove_s, batching.no_way_back)
+
+
 def _record(work: Work, outcomes: Iterable[HostOutcome]) -> None:
     found = tuple(outcomes)
     if work.record is not None and found:
@@ -174,19 +204,11 @@ def _apply_one_batch(
 ) -> Iterable[HostOutcome]:
     pairs = [(host, plans[host.name]) for host in hosts]
     try:
-        outcomes = apply_batch(pairs, work.connector, settings, _phases_only(work.context.observer))
-        good = [host for host, outcome in zip(hosts, outcomes, strict=True) if not outcome.outcome.is_failure]
-        silent = work.prove(good) if good and work.prove is not None else {}
+        return apply_batch(pairs, work.connector, settings, _phases_only(work.context.observer))
     except KeyboardInterrupt:
-        text = "interrupted while it was being changed: `fleet plan` shows what is done and what is not"
+        text = "interrupted while it was being changed: what was not confirmed undoes itself; `fleet plan` shows it"
         _record(work, [HostOutcome(host.name, Outcome.FAILED, "interrupted", text) for host in hosts])
         raise
-    return [
-        replace(outcome, outcome=Outcome.FAILED, phase="echo", detail=silent[outcome.host])
-        if outcome.host in silent
-        else outcome
-        for outcome in outcomes
-    ]
 
 
 def _phases_only(observer: Observer) -> Observer:

@@ -3,6 +3,7 @@
 
 import base64
 import hashlib
+from copy import deepcopy
 from dataclasses import dataclass, field
 
 from fleet.errors import FleetError, HostError, NetworkError
@@ -64,6 +65,7 @@ class FakeHost:
     failures: dict[str, FleetError] = field(default_factory=dict)
     failing_units: set[str] = field(default_factory=set)
     is_open: bool = True
+    before: "FakeHost | None" = None  # what the way back leads to, until it is confirmed
 
     def run_script(
         self,
@@ -76,9 +78,14 @@ class FakeHost:
         self.log.append(script.verb)
         if script.verb in self.failures:
             raise self.failures[script.verb]
-        lines = {"observe": self._observe, "stage": self._stage, "switch": self._switch, "ping": self._ping}[
-            script.verb
-        ](script.request)
+        lines = {
+            "observe": self._observe,
+            "stage": self._stage,
+            "switch": self._switch,
+            "confirm": self._confirm,
+            "revert": self._revert,
+            "ping": self._ping,
+        }[script.verb](script.request)
         return CommandResult(0, "\n".join(["fleet-host 1", *lines, "end", ""]).encode(), b"")
 
     def open_channel(self, address: str, port: int, *, deadline_s: float) -> ByteStream:
@@ -147,11 +154,25 @@ class FakeHost:
 
     def _switch(self, plan: object) -> list[str]:
         assert isinstance(plan, HostPlan)
+        self.before = None
+        self.before = deepcopy(self)
         lines: list[str] = []
         for index, step in enumerate(plan.steps):
             lines += self._do(index, step)
         self.manifest = format_manifest(plan.after)
-        return [*lines, "switched", "switched-all"]
+        return [*lines, "switched", "switched-all", "armed"]
+
+    def _confirm(self, _token: object) -> list[str]:
+        self.before = None
+        return ["window confirmed -"]
+
+    def _revert(self, _token: object) -> list[str]:
+        if self.before is None:
+            return ["window none -"]
+        for name in ("files", "units", "started", "manifest"):
+            setattr(self, name, getattr(self.before, name))
+        self.before = None
+        return ["window reverted -"]
 
     def _do(self, index: int, step: Step) -> list[str]:
         match step:

@@ -35,6 +35,7 @@ case $verb in
     ;;
   enable) : >"$units/$unit.enabled" ;;
   start | restart) : >"$units/$unit.active" ;;
+  stop) rm -f "$units/$unit.active" ;;
   disable) rm -f "$units/$unit.enabled" "$units/$unit.active" ;;
 esac
 exit 0

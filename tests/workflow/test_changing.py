@@ -150,8 +150,9 @@ def test_a_host_whose_entity_does_not_answer_afterwards_has_failed(
 ) -> None:
     monkeypatch.setattr(story, "prove_hosts", lambda *_: {"north-1": "after the change PACS ends as refused"})
     report = three.run(lambda story: story.apply(in_ones()))
-    assert outcomes(report) == {"north-1": "failed", "north-2": "not_reached", "north-3": "not_reached"}
-    assert details(report)["north-1"] == "after the change PACS ends as refused"
+    assert outcomes(report) == {"north-1": "rollback_failed", "north-2": "not_reached", "north-3": "not_reached"}
+    assert details(report)["north-1"].startswith("after the change PACS ends as refused; ")
+    assert "/etc/note" not in three.machines["north-1"].files
     assert next(line for line in report.all_hosts if line.host == "north-1").phase == "echo"
 
 

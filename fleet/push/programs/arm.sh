@@ -83,14 +83,12 @@ start_timer() {
       --timer-property=AccuracySec=100ms -- /bin/sh "$state/revert/run" timer </dev/null
     return
   fi
-  (
-    seconds=$1
-    while is_armed "$token"; do
-      [ "$seconds" -gt 0 ] || { sh "$state/revert/run" timer; break; }
+  # A program of its own: a mere subshell would hold the connection's streams open.
+  sh -c 'while read -r whose 2>/dev/null <"$2/token" && [ "$whose" = "$1" ]; do
+      [ "$3" -gt 0 ] || exec sh "$2/run" timer
       sleep 1
-      seconds=$((seconds - 1))
-    done
-  ) >/dev/null 2>&1 </dev/null &
+      set -- "$1" "$2" $(($3 - 1))
+    done' fleet-timer "$token" "$state/revert" "$1" >/dev/null 2>&1 </dev/null &
 }
 
 # token: whether this run's way back is there

@@ -103,7 +103,6 @@ renew_lock() {
 # id: keep it fresh while this shell lives; a shell that is killed stops it within seconds.
 beat_lock() {
   (
-    trap - TERM
     while sleep 5 && kill -0 $$; do renew_lock "$1" "$lock_ttl" || break; done
   ) >/dev/null 2>&1 </dev/null &
   beating=$!
@@ -111,7 +110,8 @@ beat_lock() {
 
 stop_beating() {
   [ -n "$beating" ] || return 0
-  kill "$beating" 2>/dev/null
+  # A heartbeat whose ancestors ignored SIGTERM ignores it too (POSIX sh, trap).
+  kill -9 "$beating" 2>/dev/null
   wait "$beating" 2>/dev/null
   beating=
 }

@@ -25,8 +25,22 @@ revert_begin() {
     say "$token confirmed"
     exit 0
   fi
+  go_alone
   [ -n "${FLEET_LEASE-}" ] || [ -z "$lease" ] || beat_lock "$lease"
   stop_switch
+}
+
+# The timer and whoever asks may come together: one goes, the other waits for him.
+go_alone() {
+  echo "$$ $(begun_at $$)" >"$state/revert/running.$$"
+  until ln "$state/revert/running.$$" "$state/revert/running" 2>/dev/null; do
+    pid= began=
+    read -r pid began 2>/dev/null <"$state/revert/running"
+    while [ -n "$pid" ] && [ "$(begun_at "$pid")" = "$began" ]; do sleep 1; done
+    is_armed "$token" || { cat "$state/reverted"; exit 0; }
+    rm -f "$state/revert/running"
+  done
+  rm -f "$state/revert/running.$$"
 }
 
 end_lease() { [ -n "${FLEET_LEASE-}" ] || [ -z "$lease" ] || release_lock "$lease"; }
@@ -40,7 +54,7 @@ stop_switch() {
     read -r line 2>/dev/null <"$stat" || continue
     child=${line%% *}
     set -- ${line##*) }
-    [ "$2" != "$pid" ] || kill -9 "$child"
+    [ "$2" != "$pid" ] || [ "$child" = $$ ] || kill -9 "$child"
   done
   kill -9 "$pid"
   sleep 1
@@ -88,7 +102,9 @@ back_file_in() {
     return 1
   fi
   [ "$uid" != 0 ] || [ "$5" = - ] || chown "$5" "./back/$2" || return 1
-  chmod "$4" "./back/$2" && mv -f "./back/$2" "../$2" || return 1
+  chmod "$4" "./back/$2" || return 1
+  # mv(1) refuses two names of one file, which is what a run that was killed here leaves.
+  [ "./back/$2" -ef "../$2" ] || mv -f "./back/$2" "../$2" || return 1
   rm -rf ./back
   cd -P .. && sync_path .
 }
@@ -96,6 +112,13 @@ back_file_in() {
 holds() {
   found=$(sha256sum 2>/dev/null <"$1") || return 1
   [ "${found%% *}" = "$2" ]
+}
+
+# The files are back, or lie below previous/ too.
+clean_staged() {
+  clean_stage "$state/revert/staging"
+  clean_stage
+  rm -rf "$state/manifest.before" "$state/was-started"
 }
 
 # path: a folder that this run made, while it is empty
@@ -114,6 +137,7 @@ back_manifest() {
 put_back() {
   rm -f "$2.new"
   if [ ! -f "$1" ]; then rm -f "$2"
+  elif [ "$1" -ef "$2" ]; then return 0
   else { ln "$1" "$2.new" && mv -f "$2.new" "$2" && rm -f "$2.new"; } 2>/dev/null || note "$2"
   fi
 }
@@ -159,7 +183,6 @@ revert_end() {
     ln -f "$state/revert/reverted" "$state/reverted.new"
   fi 2>/dev/null
   mv -f "$state/reverted.new" "$state/reverted"
-  clean_stage
   disarm
   stop_beating
   end_lease

@@ -1,0 +1,53 @@
+"""`fleet unlock HOST`: break a lock, after saying whose it is."""
+
+import sys
+
+import click
+
+from fleet.cli.connect import open_connector
+from fleet.cli.door import Door, door
+from fleet.errors import EmptySelection, UsageError
+from fleet.push.lock import LockReport, break_lock, observe_lock
+from fleet.workflow.reading import read_all
+
+
+@click.command("unlock")
+@door(outputs=("text",))
+@click.argument("host")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def command(door: Door, host: str, yes: bool) -> int:
+    """Break the lock on HOST. Whoever held it writes nothing more there; a lock that is left alone runs out by itself.
+
+    A change that waits for its confirmation is not touched: it undoes itself.
+    """
+    context = door.context()
+    inventory = read_all(context).inventory
+    hosts = inventory.hosts
+    if host not in hosts:
+        raise EmptySelection(f"{host!r} is no host of this inventory; there are: {', '.join(sorted(hosts))}")
+    with open_connector(inventory) as connector:
+        transport = connector.open_(hosts[host], deadline_s=context.connect_deadline_s)
+        held = observe_lock(transport, deadline_s=context.observe_deadline_s).lease
+        if held is None:
+            door.tell(f"{host} is not locked")
+            return 0
+        door.tell(f"{host} is locked by {held.describe()}")
+        if not yes and not _ask(host):
+            door.tell("left as it is")
+            return 0
+        done = break_lock(transport, held.token, deadline_s=context.observe_deadline_s)
+    door.tell(_told(host, done))
+    return 0 if done.broken else 2
+
+
+def _ask(host: str) -> bool:
+    if not sys.stdin.isatty():
+        raise UsageError(f"nobody is here to ask: give --yes; the lock on {host} was left as it is")
+    return click.confirm("Break it?", err=True)
+
+
+def _told(host: str, done: LockReport) -> str:
+    if not done.broken:
+        return f"{host} is no longer locked by them: nothing was broken; look again"
+    waits = "; its last change waits to be confirmed, and undoes itself where it is not" if done.armed else ""
+    return f"the lock on {host} is broken{waits}"

@@ -1,5 +1,6 @@
 """The README is true today: its verbs exist, its output is what the program prints, its links lead somewhere."""
 
+import os
 import re
 import subprocess
 import sys
@@ -36,17 +37,41 @@ def test_the_ten_lines_print_what_the_readme_shows(tmp_path: Path) -> None:
     assert done.stdout.strip() in README
 
 
-def test_the_mistake_prints_what_the_readme_shows(tmp_path: Path) -> None:
+def test_the_mistake_prints_what_the_readme_shows_word_for_word(tmp_path: Path) -> None:
+    block = README.split("## What a mistake looks like")[1].split("```console\n")[1].split("```")[0]
+    shown = [part.partition("\n") for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]]
+    assert [command for command, _, _ in shown] == [
+        "cat inventory/boxes.yml",
+        "fleet validate",
+        "fleet apply --yes > /dev/null",
+    ]
     assert fleet(tmp_path, "init", "hospital").returncode == 0
-    path = tmp_path / "hospital" / "inventory" / "boxes.yml"
-    entity = "  - {ae_title: WS_1, name: floor-%d, kind: workstation, address: 127.0.0.%d}\n"
-    path.write_text("site: main\nentities:\n" + entity % (1, 1) + entity % (2, 2), encoding="utf-8")
-    done = fleet(tmp_path / "hospital", "validate")
-    assert done.returncode == 2
-    said = " ".join(done.stdout.split())
-    shown = "takes the first match, so images silently go to the other machine"
-    assert shown in said
-    assert shown in " ".join(README.split())
+    (tmp_path / "hospital" / "inventory" / "boxes.yml").write_text(shown[0][2], encoding="utf-8")
+    for command, _, output in shown:
+        assert type_(command, tmp_path / "hospital", tmp_path) == output, command
+
+
+def type_(command: str, folder: Path, state: Path) -> str:
+    """What a shell shows for it, on both of its streams."""
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {**os.environ, "PATH": path, "XDG_STATE_HOME": str(state / "state")}
+    shell = ["sh", "-c", command]
+    both = subprocess.run(
+        shell, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60, check=False
+    )
+    return both.stdout.decode()
+
+
+def test_what_the_readme_calls_not_built_is_refused_as_it_says(tmp_path: Path) -> None:
+    assert fleet(tmp_path, "init", ".").returncode == 0
+    planned = fleet(tmp_path, "apply", "plan.file")
+    assert (planned.returncode, "not built yet" in planned.stderr) == (64, True)
+    for words in (["plan", "--out", "x"], ["apply", "--resume"], ["check"]):
+        done = fleet(tmp_path, *words)
+        assert (done.returncode, "No such" in done.stderr) == (64, True)
+    path = tmp_path / "inventory" / "fleet.yml"
+    path.write_text(path.read_text(encoding="utf-8").replace("name: my-hospital", "name: !vault x"), encoding="utf-8")
+    assert "not built yet" in fleet(tmp_path, "validate").stdout
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((docs/[^)#]+)", README))))

@@ -91,6 +91,11 @@ def is_over(until: str, today: date) -> bool:
         return True
 
 
+def show_text(text: str) -> str:
+    """A text as it was typed, in quotes; only what nobody could see is written as an escape."""
+    return "'" + "".join(each if each.isprintable() else repr(each)[1:-1] for each in text) + "'"
+
+
 def few(words: tuple[str, ...] | list[str], most: int = 5) -> str:
     """Some words of many, and how many more there are."""
     shown = ", ".join(words[:most])

@@ -5,13 +5,14 @@ from collections.abc import Iterator
 from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import Problem
 from fleet.inventory.model import Placed
-from fleet.validate.context import Context, error
+from fleet.validate.context import Context, error, show_text
 from fleet.validate.inherited import each_verify, find_setting
 
 CODES = ("ae-title-illegal",)
 WAIVABLE = ()
 
-_EFFECT = "no association can carry it, and in a product's file it could end a line and begin another"
+_EFFECT = "no association can carry it"
+_EFFECT_OF_CONTROL = f"{_EFFECT}, and in a product's file it could end a line and begin another"
 _NEXT = "type 1 to 16 printable ASCII characters without a backslash"
 
 
@@ -34,8 +35,12 @@ def check(context: Context) -> Iterator[Problem]:
 def _judge(title: str, where: Placed, key: str) -> Iterator[Problem]:
     reason = check_ae_title(title)
     if reason:
-        text = f"the AE title {title!a} {reason}; {_EFFECT}; {_NEXT}"
-        yield error("ae-title-illegal", text, where.at(key), about=(title,))
+        yield error("ae-title-illegal", _tell(title, reason), where.at(key), about=(title,))
+
+
+def _tell(title: str, reason: str) -> str:
+    effect = _EFFECT if title.isprintable() else _EFFECT_OF_CONTROL
+    return f"the AE title {show_text(title)} {reason}; {effect}; {_NEXT}"
 
 
 def _callers(context: Context) -> Iterator[Problem]:
@@ -48,5 +53,4 @@ def _callers(context: Context) -> Iterator[Problem]:
         reason = check_ae_title(calling)
         if reason:
             at = find_setting(context, entity, ("verify", "calling"), calling)
-            text = f"the AE title {calling!a} {reason}; {_EFFECT}; {_NEXT}"
-            yield error("ae-title-illegal", text, at, about=(calling,))
+            yield error("ae-title-illegal", _tell(calling, reason), at, about=(calling,))

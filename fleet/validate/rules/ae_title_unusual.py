@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fleet.dicom.ae_title import check_ae_title, is_plain_ae_title
 from fleet.errors import Problem
 from fleet.inventory.model import Entity, Placed
-from fleet.validate.context import Context, warning
+from fleet.validate.context import Context, show_text, warning
 
 CODES = ("ae-title-unusual", "ae-title-factory")
 WAIVABLE = CODES
@@ -36,8 +36,8 @@ def _judge(title: str, entity: Entity, where: Placed) -> Iterator[Problem]:
         yield warning("ae-title-factory", text, where.at("ae_title"), about=(entity.ae_title, title))
     if not is_plain_ae_title(title) and check_ae_title(title) is None:
         text = (
-            f"the AE title {title!r} is legal but has characters beyond A-Z 0-9 _ . -; some products cannot carry them"
-            " or fold their case, and then reject this box or mistake it for another; choose a plain one at the next"
-            " chance"
+            f"the AE title {show_text(title)} is legal but has characters beyond A-Z 0-9 _ . -; some products cannot"
+            " carry them or fold their case, and then reject this box or mistake it for another; choose a plain one at"
+            " the next chance"
         )
         yield warning("ae-title-unusual", text, where.at("ae_title"), about=(entity.ae_title, title))

@@ -48,9 +48,14 @@ def _problem(resolved: ResolvedFlow, index: int, service: str, lacking: list[Ent
     silent = [entity.name for entity in lacking if not entity.listens]
     names = [entity.name for entity in lacking]
     why = f" ({few(silent)} does not listen at all)" if silent else ""
+    cure = f"add {service} to its `provides`, or narrow the flow"
+    if len(silent) == len(names):
+        cure = "narrow the flow, or let it listen: remove `listens: false` and give it a port"
+    elif silent:
+        cure = f"add {service} to the `provides` of those that listen, or narrow the flow"
     text = (
         f"this flow asks {service} of {few(names)}, which does not provide it{why} ({lacking[0].location}); every"
-        f" request would be refused there, and nobody is called; add {service} to its `provides`, or narrow the flow"
+        f" request would be refused there, and nobody is called; {cure}"
     )
     also = tuple(entity.location for entity in lacking[:10])
     about = tuple(entity.ae_title for entity in lacking)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from fleet.errors import Problem
 from fleet.inventory.model import Entity
 from fleet.validate.context import Context, error
-from fleet.validate.places import is_ip_address
+from fleet.validate.places import is_ip_address, is_malformed
 
 CODES = ("peer-address-unusable",)
 WAIVABLE = ()
@@ -44,15 +44,18 @@ def comparing_servers(context: Context) -> dict[str, str]:
 
 def _reason(source: Entity) -> str | None:
     if source.instances:
-        named = next(
-            (each.address for each in source.instances if each.address and not is_ip_address(each.address)), None
-        )
+        named = next((each.address for each in source.instances if each.address and _is_name(each.address)), None)
         return f"is given by the name {named!r}" if named else None
     if source.address is None:
         return "has no address"
     if source.address == "dhcp":
         return "has its address by DHCP"
-    return None if is_ip_address(source.address) else f"is given by the name {source.address!r}"
+    return f"is given by the name {source.address!r}" if _is_name(source.address) else None
+
+
+def _is_name(address: str) -> bool:
+    """Neither an address nor a mistyped one, which is told as what it is."""
+    return not is_ip_address(address) and not is_malformed(address)
 
 
 def _is_seen(source: Entity, site: str) -> bool:
@@ -74,7 +77,7 @@ def _probers(context: Context, servers: dict[str, str]) -> Iterator[Problem]:
     server = context.inventory.by_name[name]
     for prober in context.inventory.probers:
         for index, address in enumerate(prober.addresses):
-            if not is_ip_address(address) and address != "dhcp":
+            if _is_name(address) and address != "dhcp":
                 text = (
                     f"the prober {prober.ae_title} is given by the name {address!r}, and {server.name}"
                     f" ({server.location}) is behind {product}, which compares addresses; every probe would be refused"

@@ -326,10 +326,15 @@ def find_files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
     if not root.is_dir():
-        raise UnreadableFile(f"{root}: no such inventory; name one with -i, or make one with `fleet init {root}`")
+        raise UnreadableFile(
+            f"{root}: no such inventory here; go to the folder that holds `inventory/`, or name it with -i; `fleet init"
+            " DIR` makes a first one in a folder of its own, then `cd DIR`"
+        )
     found = sorted(_walk(root))
     if not found:
-        raise UnreadableFile(f"{root}: no *.yml or *.yaml below it; `fleet init DIR` makes a first one")
+        raise UnreadableFile(
+            f"{root}: no *.yml or *.yaml below it; is this the inventory's folder? `fleet init DIR` makes a first one"
+        )
     if len(found) > MAX_FILES:
         raise UnreadableFile(f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?")
     return found

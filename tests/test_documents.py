@@ -228,7 +228,7 @@ def test_files_are_read_in_path_order_and_hidden_ones_left_out(tmp_path: Path) -
 def test_no_inventory_and_an_empty_one_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UnreadableFile, match="fleet init"):
         find_files(tmp_path)
-    with pytest.raises(UnreadableFile, match="no such inventory"):
+    with pytest.raises(UnreadableFile, match="no such inventory here; go to the folder that holds `inventory/`"):
         find_files(tmp_path / "missing")
 
 

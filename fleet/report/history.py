@@ -164,7 +164,10 @@ class History:
             number = _number(cursor, run_id)
             last = cursor.execute("SELECT max(row) FROM echo_results").fetchone()[0] or 0
             _execute_many(cursor, tables.INSERT_ECHO, rows)
-            cursor.execute("INSERT OR REPLACE INTO sweeps VALUES (?, ?, ?)", (number, last + 1, last + len(rows)))
+            # A sweep that is recorded in parts stays one span, unless another wrote in between.
+            longer = "UPDATE sweeps SET last_row = ? WHERE run = ? AND last_row = ?"
+            if rows and not cursor.execute(longer, (last + len(rows), number, last)).rowcount:
+                cursor.execute("INSERT INTO sweeps VALUES (?, ?, ?)", (number, last + 1, last + len(rows)))
 
     def record_applied(self, applied: AppliedFleet) -> None:
         """What the inventory held when it was applied: all its titles and hosts, whatever the run was limited to."""

@@ -1,8 +1,10 @@
 """What is recorded is read back, by whoever asks, while others write."""
 
+import sqlite3
 import stat
 import threading
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -274,3 +276,21 @@ def test_a_hundred_thousand_results_are_recorded_in_a_few_seconds_of_cpu(path: P
         began = time.process_time()
         history.record_echo_results("r1", lines)
         assert time.process_time() - began < 4.0  # under one second on a machine that is not busy
+
+
+def test_a_sweep_recorded_in_parts_is_one_span_unless_another_writes_in_between(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    with open_history(path) as ours, open_history(path) as theirs:
+        ours.record_run_start(start("r1"))
+        theirs.record_run_start(start("r2"))
+        ours.record_echo_results("r1", [echo("A")])
+        ours.record_echo_results("r1", [echo("B")])
+        theirs.record_echo_results("r2", [echo("C")])
+        ours.record_echo_results("r1", [])
+        ours.record_echo_results("r1", [echo("D"), echo("E")])
+        theirs.record_echo_results("r2", [echo("F")])
+        titles = {run: [line.value("ae_title") for line in ours.echo_results(run)] for run in ("r1", "r2")}
+    assert titles == {"r1": ["A", "B", "D", "E"], "r2": ["C", "F"]}
+    with closing(sqlite3.connect(path)) as connection:
+        spans = connection.execute("SELECT run, first_row, last_row FROM sweeps ORDER BY first_row").fetchall()
+    assert spans == [(1, 1, 2), (2, 3, 3), (1, 4, 5), (2, 6, 6)]

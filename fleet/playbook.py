@@ -3,13 +3,14 @@
 A playbook has no expressions and no conditionals: what it can say is what `workflow` can do.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fleet.documents import parse_document, read_bytes
-from fleet.errors import InvalidInventory
+from fleet.documents import Document, parse_document, read_bytes
+from fleet.errors import EmptySelection, InvalidInventory, Location, Problem, Severity, UsageError
 from fleet.inventory.model import empty
 from fleet.inventory.settings import parse_duration
 from fleet.plan.batches import FailureBudget, parse_percentage
@@ -20,6 +21,8 @@ from fleet.workflow.story import Permissions, Story
 
 Settings = Mapping[str, Any]
 
+_NOWHERE = Location("playbook")
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -27,6 +30,7 @@ class Step:
 
     verb: str
     settings: Mapping[str, Any] = field(default_factory=empty)
+    at: Location = _NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +52,61 @@ def read_playbook(path: Path) -> tuple[Play, ...]:
     document, problems = parse_document(read_bytes(path), str(path), text_keys("playbook"))
     if document is not None:
         found, _ = check_document(document, "playbook")
-        problems += found
+        problems += [*found, *_unfit(document)]
     if problems or document is None:
         raise InvalidInventory(tuple(sorted(problems, key=lambda problem: problem.sort_key)), "playbook")
-    return tuple(_play(value) for value in document.value)
+    return tuple(_play(value, number, document) for number, value in enumerate(document.value))
 
 
-def _play(value: dict[str, Any]) -> Play:
+def _unfit(document: Document) -> Iterator[Problem]:
+    """Values of the right form that mean nothing: told with the schema's findings, before anybody is contacted."""
+    for number, play in enumerate(document.value if isinstance(document.value, list) else ()):
+        if not isinstance(play, dict):
+            continue
+        for key in ("serial", "max_fail_percentage"):
+            with _telling(document, (number, key)) as told:
+                if isinstance(play.get(key), str) and play[key].endswith("%"):
+                    parse_percentage(play[key], key)
+            yield from told
+        steps = play.get("steps")
+        for index, step in enumerate(steps if isinstance(steps, list) else ()):
+            settings = step.get("apply") if isinstance(step, dict) else None
+            with suppress(ValueError), _telling(document, (number, "steps", index, "apply")) as told:
+                check_window(*_window(settings if isinstance(settings, dict) else {}))
+            yield from told
+
+
+@contextmanager
+def _telling(document: Document, pointer: tuple[str | int, ...]) -> Iterator[list[Problem]]:
+    """Wrong usage inside is a problem of the file, at its place."""
+    told: list[Problem] = []
+    try:
+        yield told
+    except UsageError as error:
+        told.append(Problem("schema-value", Severity.ERROR, str(error), document.locate(pointer)))
+
+
+def _window(settings: Settings) -> tuple[float, float]:
+    """How long services are watched, and by when a change has to be confirmed."""
+    return parse_duration(settings.get("hold_down", "10s")), parse_duration(settings.get("confirm_within", "120s"))
+
+
+def _play(value: dict[str, Any], number: int, document: Document) -> Play:
+    places = [document.locate((number, "steps", index)) for index, _ in enumerate(value["steps"])]
     return Play(
         name=value["name"],
         hosts=value["hosts"],
-        steps=tuple(_step(step) for step in value["steps"]),
+        steps=tuple(_step(step, at) for step, at in zip(value["steps"], places, strict=True)),
         serial=value.get("serial"),
         max_fail=value.get("max_fail_percentage", value.get("max_fail", 0)),
     )
 
 
-def _step(value: Any) -> Step:
+def _step(value: Any, at: Location) -> Step:
     if isinstance(value, str):
-        return Step(value)
+        return Step(value, at=at)
     ((verb, settings),) = value.items()
-    return Step(verb, settings)
+    return Step(verb, settings, at)
 
 
 # Nothing in these touches a host's files: with an invalid inventory they may go on with the last valid one.
@@ -85,7 +123,13 @@ def perform(plays: Sequence[Play], story: Story, permissions: Permissions | None
             allowed = permissions or Permissions()
             if step.settings.get("adopt", False):
                 allowed = replace(allowed, adopt=True)
-            _STEPS[step.verb](play, step.settings, story, allowed)
+            try:
+                _STEPS[step.verb](play, step.settings, story, allowed)
+            except EmptySelection as error:
+                raise EmptySelection(f"{step.at}: {step.verb}: {error}") from error
+            except UsageError as error:  # what was typed is the playbook, not a command line
+                problem = Problem("schema-value", Severity.ERROR, f"{step.verb}: {error}", step.at)
+                raise InvalidInventory((problem,), "playbook") from error
 
 
 def _validate(play: Play, settings: Settings, story: Story, _allowed: Permissions) -> None:
@@ -107,8 +151,7 @@ def _apply(play: Play, settings: Settings, story: Story, allowed: Permissions) -
         if is_share
         else FailureBudget(max_fail=int(play.max_fail))
     )
-    hold_s = parse_duration(settings.get("hold_down", "10s"))
-    within_s = parse_duration(settings.get("confirm_within", "120s"))
+    hold_s, within_s = _window(settings)
     check_window(hold_s, within_s)
     story.apply(Batching(play.serial, budget, hold_s, within_s), play.hosts, allowed)
 

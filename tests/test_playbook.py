@@ -160,3 +160,34 @@ def test_an_audit_finds_a_file_that_somebody_changed_and_writes_nothing(scene: S
     assert [(each.host, each.path, each.code) for each in report.findings] == [("north-3", "/etc/note", "drift")]
     assert report.exit_status == 2
     assert {verb for host in scene.machines.values() for verb in host.log} == {"observe"}
+
+
+def test_a_share_that_is_none_is_told_with_its_line_and_with_all_the_rest(tmp_path: Path) -> None:
+    text = (
+        "- name: mine\n  hosts: all\n  serial: 200%\n  max_fail_percentage: 150%\n"
+        "  steps: [aplly, apply: {hold_down: 300s}]\n"
+    )
+    with pytest.raises(InvalidInventory) as caught:
+        plays(tmp_path, text)
+    told = [str(problem) for problem in caught.value.problems]
+    assert "mine.yml:3:" in next(each for each in told if "serial: '200%' is no percentage" in each)
+    assert "mine.yml:4:" in next(each for each in told if "max_fail_percentage: '150%'" in each)
+    assert any("aplly" in each for each in told)
+    assert any("every change would be undone" in each for each in told)
+
+
+def test_a_misspelt_name_is_told_with_the_step_that_says_it(scene: Scene, tmp_path: Path) -> None:
+    wrong = (
+        STEPS.format(step="plan").replace("hosts: all", "hosts: nroth-1"),
+        STEPS.format(step="verify: {from: [no]}"),
+    )
+    scene.write(
+        HEAD + host_rows(HOSTS) + NOTE + "entities:\n  - {ae_title: A, kind: other, address: 127.0.34.9, port: 104}\n"
+    )
+    for text in wrong:
+        read = plays(tmp_path, text)
+        report = scene.run(lambda story, read=read: perform(read, story), "run")  # type: ignore[misc]
+        told = " ".join([*(each.message for each in report.findings), *map(str, report.problems)])
+        assert report.exit_status == 2
+        assert "mine.yml:1:" in told
+    assert scene.contacted == []

@@ -166,6 +166,8 @@ class _Run:
     def _switch(self, chosen: SwitchSettings) -> SwitchReport | HostOutcome:
         self.observer(HostPhase(self.plan.host, "switch"))
         deadline_s = self.settings.deadlines.switch_s + drain_seconds(self.plan)
+        if chosen.window_s is not None:
+            deadline_s = min(deadline_s, chosen.window_s)  # by then the host goes back: no answer is worth more
         try:
             result = self.transport.run_script(make_switch_script(self.plan, chosen), deadline_s=deadline_s)
             return parse_switch_reply(self.plan, result)

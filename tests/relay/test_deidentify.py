@@ -243,7 +243,9 @@ def plantings(depth: int) -> st.SearchStrategy[Dataset]:
         "private": st.lists(st.tuples(st.sampled_from((0x0009, 0x0019, 0x2001, 0x7053, 0x7FE1)), name), max_size=3),
         "overlays": st.lists(st.tuples(st.integers(0, 15), name), max_size=2),
         "curves": st.lists(st.tuples(st.integers(0, 15), name), max_size=1),
-        "items": st.lists(st.tuples(st.sampled_from((*SQ_TAGS, *OPEN_SQ_TAGS)), plantings(depth - 1)), max_size=3)
+        "items": st.lists(
+            st.tuples(st.sampled_from(OPEN_SQ_TAGS) | st.sampled_from(SQ_TAGS), plantings(depth - 1)), max_size=3
+        )
         if depth
         else st.just([]),
     }
@@ -341,7 +343,13 @@ def test_private_elements_go_at_every_depth_unless_they_are_safe_numbers(tmp_pat
     other.add_new(0x0C, "IS", "1000")
     other.add_new(0x0E, "FD", [1.0, 0.0, 0.0])
     other.add_new(0x0F, "SH", "Zyxomma")
+    inner, outer = Dataset(), Dataset()
+    inner.private_block(0x0019, "SIEMENS MR HEADER", create=True).add_new(0x0F, "SH", "Zyxomma")
+    outer.private_block(0x0009, "Zyxomma", create=True).add_new(0x00, "SH", "Zyxomma")
+    outer.AnatomicRegionSequence = [inner]
+    dataset.ViewCodeSequence = [outer]
     plain = deidentified(tmp_path, dataset)
+    assert "AnatomicRegionSequence" in plain.ViewCodeSequence[0]
     assert not [element for element in walk(plain) if element.tag.is_private]
     for syntax in (ExplicitVRLittleEndian, ImplicitVRLittleEndian):
         found = deidentified(tmp_path, dataset, "retain-safe-private", syntax=syntax)

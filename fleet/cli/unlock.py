@@ -12,7 +12,7 @@ from fleet.workflow.reading import read_all
 
 
 @click.command("unlock")
-@door(outputs=("text",))
+@door(outputs=("text",), limited=False)
 @click.argument("host")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(door: Door, host: str, yes: bool) -> int:

@@ -107,7 +107,14 @@ def _lines(comparison: Comparison, palette: Palette) -> Iterator[str]:
             change = f"was {_state(before)}, is {_state(now)}{habit}"
             detail = safe_text(now.value("detail") or "")
             yield f"{palette.paint(style, word)}: {_name(now)}: {change} {detail}".rstrip()
-    for word, lines in (("not asked before", comparison.appeared), ("no longer asked", comparison.gone)):
+    moved = {_who(line) for line in comparison.appeared} & {_who(line) for line in comparison.gone}
+    for line in comparison.appeared:
+        if _who(line) in moved:
+            places = [_place(each) for each in comparison.gone if _who(each) == _who(line)]
+            yield f"asked elsewhere: {_name(line)}, before at {', '.join(places)}"
+    appeared = [line for line in comparison.appeared if _who(line) not in moved]
+    gone = [line for line in comparison.gone if _who(line) not in moved]
+    for word, lines in (("not asked before", appeared), ("no longer asked", gone)):
         if lines:
             names = ", ".join(safe_text(str(line.value("ae_title"))) for line in lines[:8])
             more = f" and {len(lines) - 8} more" if len(lines) > 8 else ""
@@ -121,4 +128,13 @@ def _state(line: EchoLine) -> str:
 
 
 def _name(line: EchoLine) -> str:
-    return f"{safe_text(str(line.value('ae_title')))} {format_place(line.value('address'), line.value('port'))}"
+    return f"{safe_text(str(line.value('ae_title')))} {_place(line)}"
+
+
+def _place(line: EchoLine) -> str:
+    return format_place(line.value("address"), line.value("port"))
+
+
+def _who(line: EchoLine) -> _Key:
+    """The same partner asked by the same, wherever it is."""
+    return tuple(line.value(key) for key in ("ae_title", "host", "calling", "from"))

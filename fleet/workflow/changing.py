@@ -121,8 +121,10 @@ def unapplied(planned: Planned, pending: Outcome = Outcome.PENDING) -> tuple[Hos
         if host.name in failed:
             outcomes.append(failed[host.name])
             continue
-        empty = plans[host.name].is_empty
-        outcomes.append(HostOutcome(host.name, Outcome.UNCHANGED if empty else pending, "plan", ""))
+        plan = plans[host.name]
+        steps = len(plan.steps)
+        detail = "" if plan.is_empty or not steps else f"{steps} step{'' if steps == 1 else 's'} would be taken"
+        outcomes.append(HostOutcome(host.name, Outcome.UNCHANGED if plan.is_empty else pending, "plan", detail))
     return tuple(outcomes)
 
 

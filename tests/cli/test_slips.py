@@ -13,7 +13,15 @@ WORKSTATION = "entities:\n  - {ae_title: WS_1, kind: workstation, address: 127.0
 
 @pytest.mark.parametrize(
     "verb",
-    [["validate"], ["history"], ["report"], ["title", "CT_1"], ["explain-value", "CT_1.port"], ["inventory", "--list"]],
+    [
+        ["validate"],
+        ["history"],
+        ["report"],
+        ["title", "CT_1"],
+        ["explain-value", "CT_1.port"],
+        ["inventory", "--list"],
+        ["unlock", "H"],
+    ],
 )
 def test_a_limit_is_not_offered_where_it_would_be_ignored(boxes: Door, verb: list[str]) -> None:
     assert boxes.bare(*verb, "-l", "GOOD").status == 64
@@ -122,3 +130,7 @@ def test_who_types_an_address_is_not_sent_to_an_inventory(door: Door) -> None:
 
 def test_run_says_that_nothing_is_asked(door: Door) -> None:
     assert "Nothing is asked before a step writes" in " ".join(door.bare("run", "--help").out.split())
+
+
+def test_a_pending_host_says_how_much_waits(hosts: Door) -> None:
+    assert "pending  north-1  plan: 1 step would be taken" in hosts("plan").out

@@ -86,3 +86,8 @@ def test_a_habit_is_the_median_of_at_least_three_answers(tmp_path: Path) -> None
             history.record_echo_results(run_id, [echo("A", elapsed_s=elapsed_s)])
             history.record_echo_results(run_id, [echo("B", "refused", elapsed_s=0.1)])
         assert history.habits() == {key: 0.25}
+
+
+def test_who_moved_is_neither_new_nor_gone() -> None:
+    told = format_comparison(compare_sweeps([echo("WS_2", port=104)], [echo("WS_2", port=11112)]), "r1")
+    assert told == "asked elsewhere: WS_2 10.20.0.11:11112, before at 10.20.0.11:104\n"

@@ -134,3 +134,13 @@ def test_run_says_that_nothing_is_asked(door: Door) -> None:
 
 def test_a_pending_host_says_how_much_waits(hosts: Door) -> None:
     assert "pending  north-1  plan: 1 step would be taken" in hosts("plan").out
+
+
+def test_failed_of_a_shown_file_means_this_fleets_failures(hosts: Door) -> None:
+    del hosts.machines["north-2"]
+    assert hosts("apply", "--yes", "--max-fail", "1", "--hold-down", "0s").status == 2
+    assert "north-1" not in hosts("render", "-l", "@failed").out
+    hosts.write((HEAD + host_rows(("north-1", "north-2")) + NOTE).replace("name: test", "name: other"))
+    said = hosts("render", "-l", "@failed")
+    assert (said.status, said.out) == (1, "")
+    assert "@failed means nothing" in said.err

@@ -149,3 +149,11 @@ def test_a_run_shows_who_when_and_what_changed_where() -> None:
     assert "night on console" in text
     assert "CHG-7" in text
     assert f"h: /etc/a (none) -> {'f' * 12}\n" in text
+
+
+def test_who_asked_is_said_once() -> None:
+    told = [
+        format_sweep(report([echo("A", "refused", asker="pacs-1", detail=detail)])).splitlines()[-2]
+        for detail in ("nobody listens", "from pacs-1: nobody listens")
+    ]
+    assert [line.count("from pacs-1") for line in told] == [1, 1]

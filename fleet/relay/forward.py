@@ -5,6 +5,7 @@ series in its order (T65), and one negotiation serves many instances. When assoc
 C-ECHO has been answered.
 """
 
+import errno
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -159,7 +160,13 @@ class Worker:
         parcels: list[tuple[Task, Parcel]] = []
         kinds: set[tuple[str, str]] = set()
         for task in tasks:
-            parcel = self._around.prepare(task)
+            try:
+                parcel = self._around.prepare(task)
+            except OSError as error:
+                self._again(
+                    task, f"this machine could not prepare it ({errno.errorcode.get(error.errno or 0, 'OSError')})"
+                )
+                continue
             if isinstance(parcel, Quarantine):
                 self._quarantine(task, parcel.reason)
                 continue

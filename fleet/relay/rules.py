@@ -104,7 +104,10 @@ class Rules:
             return ()
 
     def prepare(self, task: Task) -> Parcel | Quarantine:
-        """What goes out for a task: the file as it came, or what the route's steps made of it (T74, T75)."""
+        """What goes out for a task: the file as it came, or what the route's steps made of it (T74, T75).
+
+        Raises OSError where this machine, not the instance, is at fault.
+        """
         route = self.config.route(task.route)
         if route is None:
             return Quarantine("its route is not in the configuration any more")
@@ -114,6 +117,8 @@ class Rules:
             return Quarantine("its route has steps that are not available in this installation")
         try:
             return self._transform(task, route, self.transform)
+        except OSError:  # the machine's own fault (disk full, no descriptors), not the instance's: later again
+            raise
         except Exception as error:  # noqa: BLE001  whatever fails here, the original must not go on
             return Quarantine(f"a step of its route failed ({type(error).__name__})")
 

@@ -1,10 +1,12 @@
 """Sending: what a destination's answers lead to."""
 
 import dataclasses
+import errno
 import io
 import os
 import ssl
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,9 +15,9 @@ from fleet.dicom.pdu import AssociateRJ
 from fleet.relay import ledger
 from fleet.relay.forward import Surroundings, Worker, make_plain_parcel, read_data_set_offset
 from fleet.relay.incoming import encode_file_meta
-from fleet.relay.outbound import MAX_CONTEXTS, Outbound, make_request
+from fleet.relay.outbound import MAX_CONTEXTS, Outbound, Parcel, make_request
 from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
-from fleet.relay.spool import Spool, Stored, hash_file
+from fleet.relay.spool import Spool, Stored, Task, hash_file
 from fleet.relay.telling import Teller
 from fleet.relay.values import Decision, Destination, Endpoint, ReceivedInstance, StudyFacts, Tls
 from tests.relay.house import CT, EXPLICIT, make_data_set
@@ -26,13 +28,20 @@ from tests.verify.certificates import make_authority, make_certificate
 class Bench:
     """A spool with some instances, and a worker on a scripted destination."""
 
-    def __init__(self, folder: Path, script: Script, count: int = 3, response_s: float = 5.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        script: Script,
+        count: int = 3,
+        response_s: float = 5.0,
+        prepare: Callable[[Task], Parcel] = make_plain_parcel,
+    ) -> None:
         self.spool = Spool(folder / "spool")
         self.told = io.StringIO()
         place = Destination("ARCHIVE", "RELAY", (Endpoint("127.0.0.1", script.port),), False, None, 1, 1, 1)
         around = Surroundings(
             self.spool,
-            make_plain_parcel,
+            prepare,
             Teller(self.write, bytes(32), time.time),
             lambda: 0.5,
             lambda to, kinds: Outbound(to, kinds, response_s),
@@ -261,3 +270,17 @@ def test_the_data_set_of_a_part_10_file_is_found(tmp_path: Path) -> None:
     path.write_bytes(os.urandom(200))
     with pytest.raises(ValueError, match="no file meta"):
         read_data_set_offset(path)
+
+
+def test_a_full_disk_while_preparing_is_tried_again_and_quarantines_nothing(tmp_path: Path) -> None:
+    """T74 asks for quarantine where a step fails; a disk that is full says nothing about the instance (T61)."""
+
+    def full(_task: Task) -> Parcel:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 1, prepare=full)
+        bench.worker.work()
+        assert script.associations == 0
+        assert set(bench.states().values()) == {"queued"}
+        assert bench.reasons() == ["this machine could not prepare it (ENOSPC)"]

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from fleet.dicom.keywords import find_tag
 from fleet.relay.forward import make_plain_parcel, read_data_set_offset
-from fleet.relay.keywords import tag_of
 from fleet.relay.outbound import Parcel
 from fleet.relay.route import check_schedules, decide
 from fleet.relay.secure import check_tls
@@ -50,7 +50,7 @@ def check_built(config: Config, transform: Any) -> tuple[str, ...]:
     for index, route in enumerate(config.routes):
         keywords = (*route.when.elements, *route.when.study_has)
         problems += [
-            f"/routes/{index}/when: {each} is no keyword of PS3.6" for each in keywords if tag_of(each) is None
+            f"/routes/{index}/when: {each} is no keyword of PS3.6" for each in keywords if find_tag(each) is None
         ]
         if needs_transform(route) and transform is None:
             problems.append(f"/routes/{index}: require, deidentify and edit are not available in this installation")
@@ -92,7 +92,7 @@ class Rules:
     def wanted(self) -> Mapping[str, int]:
         """The elements that routes ask about, with their tags."""
         asked = {each for route in self.config.routes for each in (*route.when.elements, *route.when.study_has)}
-        return {keyword: tag for keyword in asked if (tag := tag_of(keyword)) is not None}
+        return {keyword: tag for keyword in asked if (tag := find_tag(keyword)) is not None}
 
     def decide(self, instance: ReceivedInstance, study: StudyFacts) -> Sequence[Decision]:
         """Where an instance goes; an instance that the rules cannot digest is kept without a route."""

@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002 - the arguments are the protocol's
+
 """A host as a dictionary: does what the scripts would do, from the request that each was made from."""
 
 import base64

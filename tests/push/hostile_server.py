@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002 - the arguments are paramiko's
+
 """Servers that misbehave: raw sockets before the login, a scripted SSH server after it."""
 
 import contextlib

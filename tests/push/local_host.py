@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002 - the arguments are the protocol's
+
 """A folder that stands for a host: the real scripts, run by a real shell, with a stub for systemctl."""
 
 import os

@@ -27,7 +27,7 @@ from fleet.verify.values import EchoResult, EchoTarget, Outcome
 _SCAN_S = 0.02
 _LONGEST_WAIT_S = 0.1
 _RECEIVE_BYTES = 16_384
-_COLLECT_AFTER = 200_000
+_COLLECT_AFTER = 2_000_000
 _SPARE_DESCRIPTORS = 24
 _STARTS_A_ROUND = 64
 _EVENTS_A_ROUND = 128

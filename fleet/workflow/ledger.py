@@ -117,11 +117,10 @@ class Ledger:
             self._history.record_host_outcomes(self._context.run_id, lines)
 
     def echo(self, result: EchoResult) -> None:
-        """How one target answered; recorded with its neighbours, after a second at the latest."""
+        """How one target answered; recorded with its neighbours, or when `keep_late_echoes` finds it waiting."""
         self._heard.append(make_echo_line(result))
         if len(self._heard) >= _RESULTS_AT_ONCE:
             self.keep_echoes()
-        self.keep_late_echoes()
 
     def keep_late_echoes(self) -> None:
         """Record what has waited for a second; to be called often, also while nobody answers."""
@@ -204,10 +203,10 @@ class Ledger:
         return report
 
 
-def _story_order(line: EchoLine) -> tuple[str, ...]:
+def _story_order(line: EchoLine) -> tuple[Any, ...]:
     """By site and title: results come in the order of the network, and are read in the order of the fleet."""
     title, site, _, service, address, port, _, asker = line.columns[:8]
-    return site or "", title, asker, service or "", address, f"{port:05}"
+    return site or "", title, asker, service or "", address, port
 
 
 def _unseen(plan: Plan) -> Iterator[str]:

@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from fleet.errors import EmptySelection, InvalidInventory
-from fleet.events import ItemFinished, StageStarted
+from fleet.events import ItemFinished, StageStarted, ignore
 from fleet.inventory.model import Entity, Host, Inventory
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.transport import Connector
@@ -256,7 +256,8 @@ class Story:
             observer(ItemFinished("echo", result.target.ae_title, result.outcome.value, result.detail))
             self.ledger.echo(result)
 
-        results = tuple(ask_directly(targets, self._recorded(asking), finished))
+        hear = self.ledger.echo if observer is ignore else finished
+        results = tuple(ask_directly(targets, self._recorded(asking), hear))
         if was_interrupted(results):
             raise KeyboardInterrupt
         self._tell_comparison(before)
@@ -269,7 +270,11 @@ class Story:
             self.ledger.keep_late_echoes()
             return asking.stop is not None and asking.stop()
 
-        return replace(asking, hear=self.ledger.echo, stop=stop)
+        def hear(result: EchoResult) -> None:
+            self.ledger.echo(result)
+            self.ledger.keep_late_echoes()  # hosts answer in bursts, with nobody who looks up in between
+
+        return replace(asking, hear=hear, stop=stop)
 
     def _concern_lists(self) -> None:
         """A list belongs to no fleet: it is compared with other lists."""

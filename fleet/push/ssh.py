@@ -146,7 +146,7 @@ def fetch_host_keys(
     return SshConnector(hosts or {}, options).fetch_host_keys(host, deadline_s=deadline_s)
 
 
-class _NoSuchKind(FleetError):  # noqa: N818 - an answer, not an error of anybody
+class _NoSuchKind(FleetError):
     """The host has no key of that kind."""
 
 

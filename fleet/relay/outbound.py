@@ -41,7 +41,7 @@ _PDV_OVERHEAD: Final = 6
 Kind = tuple[str, str]  # SOP class, transfer syntax
 
 
-class AssociationFailed(Exception):  # noqa: N818  it is an outcome, not a fault of ours
+class AssociationFailed(Exception):
     """The association could not be opened, or ended before its time; the words go into the log and the queue."""
 
 

@@ -29,7 +29,7 @@ RELEASED = ReleaseRP().encode()
 Script = Callable[[socket.socket], None]
 
 
-class Stop(Exception):  # noqa: N818 (it ends a script, it is no error)
+class Stop(Exception):
     """The peer that is scripted has gone."""
 
 

@@ -13,11 +13,11 @@ demo: $(STAMP)
 
 # Everything: static gates are in `check`, so that a failing test is seen even when a line is too long.
 test: $(STAMP) packages
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests --ignore=tests/lab
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/lab
 	$(BIN)/python -m pytest tests/lab
 
 unit: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadgroup tests --ignore=tests/lab -m "not interop"
+	$(BIN)/python -m pytest -n 2 --dist loadfile tests --ignore=tests/lab -m "not interop"
 
 lab: $(STAMP) packages
 	$(BIN)/python -m pytest tests/lab

@@ -23,7 +23,6 @@ from tests.render.building import EXAMPLE, Built, build, quote_yaml, read_invent
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.xdist_group("balance"),  # one virtual address: HAProxy would share it between two workers
     pytest.mark.skipif(os.geteuid() != 0, reason="HAProxy's transparent bind and network namespaces need root"),
 ]
 

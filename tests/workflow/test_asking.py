@@ -236,6 +236,7 @@ def test_a_run_that_is_killed_has_recorded_what_was_heard_until_a_second_before(
 
     def verify(story: Story) -> None:
         story.ledger.echo(make_result("ONE"))
+        story.ledger.keep_late_echoes()
         with scene.history() as history:
             seen.append(len(history.echo_results("last")))
 

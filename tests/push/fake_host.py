@@ -1,4 +1,3 @@
-
 """A host as a dictionary: does what the scripts would do, from the request that each was made from."""
 
 import base64

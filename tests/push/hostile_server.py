@@ -1,4 +1,3 @@
-
 """Servers that misbehave: raw sockets before the login, a scripted SSH server after it."""
 
 import contextlib

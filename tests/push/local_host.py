@@ -1,4 +1,3 @@
-
 """A folder that stands for a host: the real scripts, run by a real shell, with a stub for systemctl."""
 
 import os

@@ -11,6 +11,10 @@ from fleet.targets.refusal import cannot_carry, cannot_do
 DCMTK = frozenset({"dcmqrscp", "storescp", "wlmscpfs"})
 FIRST_PLAIN_PORT = 1024  # ip(7): ports below need a privilege
 RESERVED_FOLDERS = ("/etc/fleet", "/var/lib/fleet")
+# A storage area is made for the service's user and written by it: in or above these that would give a service the
+# machine's own files, or fleet's.
+_STORAGE_SETTINGS = ("storage_area", "data_files", "spool")
+_NO_STORAGE_IN = ("/etc", "/usr", "/bin", "/sbin", "/lib", "/boot", "/dev", "/proc", "/sys", "/root", "/var/lib/fleet")
 
 
 def check_targets(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
@@ -27,6 +31,7 @@ def _check_all(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
     texts = select_texts(inventory, peers)
     for entity in inventory.entities:
         if entity.run is not None and entity.instances:
+            yield from _check_storage(entity)
             yield from _check_engine(entity, inventory, peers, texts)
     for service in inventory.virtual_services:
         served = inventory.find_entity(service.entity)
@@ -49,6 +54,27 @@ def select_texts(inventory: Inventory, peers: Peers) -> tuple[tuple[Relay, froze
             continue  # a rule's business
         found.append((text, names))
     return tuple(found)
+
+
+def _check_storage(entity: Entity) -> Iterator[Problem]:
+    """Folders that belong to a service must lie outside the machine's own, and fleet's."""
+    assert entity.run is not None  # noqa: S101 - the caller looked
+    for setting in _STORAGE_SETTINGS:
+        folder = str(entity.run.settings.get(setting, "")).rstrip("/")
+        for reserved in _NO_STORAGE_IN if setting in entity.run.settings else ():
+            if f"{folder}/".startswith(f"{reserved}/") or f"{reserved}/".startswith(f"{folder}/"):
+                reason = (
+                    f"the folder is given to the service's user, and {reserved} would be in its hands; "
+                    "choose one of its own, such as below /var/lib/dcmtk"
+                )
+                yield cannot_carry(
+                    entity.engine,
+                    f"{setting} {folder or '/'} of {entity.ae_title}",
+                    reason,
+                    entity.run.at(setting),
+                    subjects=(entity.ae_title,),
+                )
+                break
 
 
 def _check_engine(

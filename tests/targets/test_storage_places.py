@@ -1,0 +1,43 @@
+"""A storage area belongs to the service's user: it may be neither in nor above the machine's own folders."""
+
+from pathlib import Path
+
+import pytest
+
+from fleet.inventory.peers import Peers
+from fleet.targets.products import check_targets
+from fleet.validate.reading import read_inventory
+
+INVENTORY = """\
+fleet: {{name: test}}
+site: north
+hosts: {{h1: {{address: 127.0.0.1}}}}
+probers: [{{ae_title: FLEET_SCU, addresses: [127.0.0.5]}}]
+entities:
+  - ae_title: ARCHIVE
+    kind: archive
+    provides: [verification]
+    instances: [{{host: h1, port: 11112}}]
+    run: {{engine: dcmqrscp, storage_area: {folder}, access: RW, max_studies: 100, max_bytes_per_study: 512mb,
+          deletes_oldest: accepted}}
+"""
+
+
+def refusals(tmp_path: Path, folder: str) -> list[str]:
+    (tmp_path / "fleet.yml").write_text(INVENTORY.format(folder=folder), encoding="ascii")
+    inventory = read_inventory(tmp_path).loaded.inventory
+    problems = check_targets(inventory, Peers(inventory))
+    return [problem.message for problem in problems if problem.code == "target-cannot-carry"]
+
+
+@pytest.mark.parametrize(
+    "folder", ["/etc", "/etc/fleet", "/etc/systemd/system", "/var/lib", "/var/lib/fleet/originals", "/usr/bin", "/var"]
+)
+def test_a_folder_of_the_machine_is_no_storage_area(tmp_path: Path, folder: str) -> None:
+    (message,) = refusals(tmp_path, folder)
+    assert f"storage_area {folder} of ARCHIVE" in message
+
+
+@pytest.mark.parametrize("folder", ["/var/lib/dcmtk/ARCHIVE", "/srv/images", "/etcetera", "/data"])
+def test_a_folder_of_its_own_is_one(tmp_path: Path, folder: str) -> None:
+    assert refusals(tmp_path, folder) == []

@@ -62,7 +62,7 @@ def _check_storage(entity: Entity) -> Iterator[Problem]:
     for setting in _STORAGE_SETTINGS:
         folder = str(entity.run.settings.get(setting, "")).rstrip("/")
         for reserved in _NO_STORAGE_IN if setting in entity.run.settings else ():
-            if f"{folder}/".startswith(f"{reserved}/") or f"{reserved}/".startswith(f"{folder}/"):
+            if _is_in(folder, reserved) or _is_in(reserved, folder):
                 reason = (
                     f"the folder is given to the service's user, and {reserved} would be in its hands; "
                     "choose one of its own, such as below /var/lib/dcmtk"
@@ -173,8 +173,8 @@ def _implied(services: tuple[str, ...]) -> tuple[str, ...]:
 def _check_files(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
     """A team's files: none where fleet keeps its own, and no two at one path of one host."""
     taken: dict[tuple[str, str], Location] = {}
-    for file in inventory.files:
-        if any(file.path == folder or file.path.startswith(folder + "/") for folder in RESERVED_FOLDERS):
+    for file in sorted(inventory.files, key=lambda each: each.path.count("/")):
+        if any(_is_in(file.path, folder) or _is_in(folder, file.path) for folder in RESERVED_FOLDERS):
             reason = "fleet keeps its own files there; choose another folder"
             yield cannot_carry("files", f"the path {file.path}", reason, file.at("path"), subjects=(file.path,))
         try:
@@ -192,3 +192,23 @@ def _check_files(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
                     also=(first,),
                     subjects=(file.path,),
                 )
+            above = next((path for path in _folders_above(file.path) if (host.name, path) in taken), None)
+            if above is not None:
+                yield cannot_carry(
+                    "files",
+                    f"{file.path} of {host.name}",
+                    f"{above} is a file there too, and nothing can lie below a file",
+                    file.at("path"),
+                    also=(taken[host.name, above],),
+                    subjects=(file.path,),
+                )
+
+
+def _is_in(path: str, folder: str) -> bool:
+    return f"{path}/".startswith(f"{folder}/")
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    """Every folder that a path lies in, the nearest first; the root left out."""
+    while path := path.rpartition("/")[0]:
+        yield path

@@ -33,7 +33,10 @@ def explain_form(text: str, *, ascii_only: bool) -> Iterator[str]:
         yield "the last line has no newline, and some readers drop such a line"
     if "\x00" in text:
         yield f"line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL"
-    if ascii_only and not text.isascii():
+    lone = next((index for index, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
+    if lone is not None:
+        yield f"line {text.count(chr(10), 0, lone) + 1} holds {text[lone]!a}, half a character that no file can hold"
+    elif ascii_only and not text.isascii():
         at = next(index for index, character in enumerate(text) if not character.isascii())
         line = text.count("\n", 0, at) + 1
         yield f"line {line} holds {text[at]!a}, which is not ASCII"

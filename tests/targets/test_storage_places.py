@@ -6,6 +6,7 @@ import pytest
 
 from fleet.inventory.peers import Peers
 from fleet.targets.products import check_targets
+from fleet.targets.text import explain_form
 from fleet.validate.reading import read_inventory
 
 INVENTORY = """\
@@ -41,3 +42,38 @@ def test_a_folder_of_the_machine_is_no_storage_area(tmp_path: Path, folder: str)
 @pytest.mark.parametrize("folder", ["/var/lib/dcmtk/ARCHIVE", "/srv/images", "/etcetera", "/data"])
 def test_a_folder_of_its_own_is_one(tmp_path: Path, folder: str) -> None:
     assert refusals(tmp_path, folder) == []
+
+
+FILES = """\
+fleet: {{name: test}}
+site: north
+hosts: {{h1: {{address: 127.0.0.1}}}}
+files:
+  - {{template: plain.j2, path: {first}, where: h1}}
+  - {{template: plain.j2, path: {second}, where: h1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "refused"),
+    [
+        ("/etc/motd.d/x", "/etc/motd.d/x/y", 1),
+        ("/etc/motd.d/x/y", "/etc/motd.d/x", 1),
+        ("/etc/motd.d/x", "/etc/motd.d/xy", 0),
+        ("/etc/motd.d/x", "/var/lib", 1),
+    ],
+)
+def test_nothing_lies_below_a_file_and_no_file_stands_where_fleet_has_a_folder(
+    tmp_path: Path, first: str, second: str, refused: int
+) -> None:
+    (tmp_path / "plain.j2").write_text("text\n", encoding="ascii")
+    (tmp_path / "fleet.yml").write_text(FILES.format(first=first, second=second), encoding="ascii")
+    inventory = read_inventory(tmp_path).loaded.inventory
+    found = [each for each in check_targets(inventory, Peers(inventory)) if each.code == "target-cannot-carry"]
+    assert len(found) == refused
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_half_a_character_is_refused_before_anything_is_written(ascii_only: bool) -> None:
+    (reason,) = explain_form("fine\n\ud800\n", ascii_only=ascii_only)
+    assert reason == "line 2 holds '\\ud800', half a character that no file can hold"

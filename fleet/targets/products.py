@@ -16,6 +16,8 @@ RESERVED_FOLDERS = ("/etc/fleet", "/var/lib/fleet")
 _STORAGE_SETTINGS = ("storage_area", "data_files", "spool")
 _NO_STORAGE_IN = ("/etc", "/usr", "/bin", "/sbin", "/lib", "/boot", "/dev", "/proc", "/sys", "/root", "/var/lib/fleet")
 
+_NO_FILES_IN = ("/dev", "/proc", "/sys")
+
 
 def check_targets(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
     """Everything that a product of this inventory cannot carry, each thing once."""
@@ -181,7 +183,14 @@ def _check_files(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
             hosts = peers.selectors.hosts(file.where)
         except EmptySelection:
             continue  # a rule's business
+        if any(_is_in(file.path, folder) for folder in _NO_FILES_IN):
+            reason = "what lies there is made by the kernel, not kept on a disk; choose another folder"
+            yield cannot_carry("files", f"the path {file.path}", reason, file.at("path"), subjects=(file.path,))
         for host in hosts:
+            owned = next((each for each in _storage_on(inventory, host.name) if _is_in(file.path, each)), None)
+            if owned is not None:
+                reason = f"{owned} is a service's own folder there, and its images or index could be written over"
+                yield cannot_carry("files", f"the path {file.path}", reason, file.at("path"), subjects=(file.path,))
             first = taken.setdefault((host.name, file.path), file.location)
             if first is not file.location and first != file.location:
                 yield cannot_carry(
@@ -202,6 +211,13 @@ def _check_files(inventory: Inventory, peers: Peers) -> Iterator[Problem]:
                     also=(taken[host.name, above],),
                     subjects=(file.path,),
                 )
+
+
+def _storage_on(inventory: Inventory, host: str) -> Iterator[str]:
+    """The folders that belong to the services of a host."""
+    for entity, _ in inventory.instances_by_host.get(host, ()):
+        settings = entity.run.settings if entity.run else {}
+        yield from (str(settings[key]).rstrip("/") for key in _STORAGE_SETTINGS if key in settings)
 
 
 def _is_in(path: str, folder: str) -> bool:

@@ -77,3 +77,24 @@ def test_nothing_lies_below_a_file_and_no_file_stands_where_fleet_has_a_folder(
 def test_half_a_character_is_refused_before_anything_is_written(ascii_only: bool) -> None:
     (reason,) = explain_form("fine\n\ud800\n", ascii_only=ascii_only)
     assert reason == "line 2 holds '\\ud800', half a character that no file can hold"
+
+
+TEAM_FILE = """\
+files:
+  - {{template: plain.j2, path: {path}, where: h1}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("path", "refused"),
+    [("/srv/images/index.dat", 1), ("/srv/images2/x", 0), ("/dev/sda", 1), ("/proc/1/x", 1), ("/etc/motd.d/x", 0)],
+)
+def test_a_file_of_the_team_is_kept_out_of_storage_and_of_the_kernel_s_folders(
+    tmp_path: Path, path: str, refused: int
+) -> None:
+    (tmp_path / "plain.j2").write_text("text\n", encoding="ascii")
+    text = INVENTORY.format(folder="/srv/images") + TEAM_FILE.format(path=path)
+    (tmp_path / "fleet.yml").write_text(text, encoding="ascii")
+    inventory = read_inventory(tmp_path).loaded.inventory
+    found = [each for each in check_targets(inventory, Peers(inventory)) if each.code == "target-cannot-carry"]
+    assert len(found) == refused

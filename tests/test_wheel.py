@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from fleet.relay.bundle import make_bundle
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -78,3 +80,15 @@ def test_the_wheel_renders_the_example_hospital(installed: Path, tmp_path: Path)
     done = run_installed(installed, tmp_path, "render", "-i", inventory, "-d", "out")
     assert done.returncode == 0, done.stderr
     assert list((tmp_path / "out").rglob("dcmqrscp-*.cfg"))
+
+
+def test_the_relay_s_one_file_travels_in_the_wheel_and_is_what_this_checkout_makes(
+    installed: Path, tmp_path: Path
+) -> None:
+    shipped = installed / "fleet" / "fleet-relay.pyz"
+    assert shipped.read_bytes() == make_bundle()
+    bare = [sys.executable, "-I", "-S", str(shipped), "--help"]
+    done = subprocess.run(bare, cwd=tmp_path, env={}, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, "quarantine" in done.stdout) == (0, True), done.stderr
+    assert run_installed(installed, tmp_path, "relay", "bundle", "out.pyz").returncode == 0
+    assert (tmp_path / "out.pyz").read_bytes() == shipped.read_bytes()

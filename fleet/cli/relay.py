@@ -29,13 +29,13 @@ def command(words: tuple[str, ...]) -> int:
 
 
 def _make_bundle(words: tuple[str, ...]) -> int:
-    from fleet.relay.bundle import make_bundle  # it looks for pydicom, which nothing else here does
+    from fleet.relay.bundle import read_bundle  # it looks for pydicom, which nothing else here does
 
     if len(words) != 1:
         raise UsageError("fleet relay bundle FILE: name the one file to write")
     path = Path(words[0])
     try:
-        path.write_bytes(make_bundle())
+        path.write_bytes(read_bundle())
         path.chmod(0o755)
     except OSError as error:
         raise UnreadableFile(f"{path} cannot be written: {error.strerror}") from error

@@ -24,15 +24,19 @@ from fleet.relay.telling import Teller
 WRONG_USAGE = 64
 
 
+_WHERE = """Every verb runs where the spool is: on the relay's host, as its user or as root. There, fleet apply has put
+this program as /usr/local/lib/dicom-fleet/fleet-relay.pyz and CONFIG as /etc/fleet/relay-TITLE.json."""
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(WRONG_USAGE, f"{self.prog}: {message}\n")
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser(program: str = "fleet relay") -> argparse.ArgumentParser:
     """The verbs; every one takes the same CONFIG."""
-    parser = _Parser(prog="fleet relay", description="A DICOM store-and-forward relay.")
+    parser = _Parser(prog=program, description="A DICOM store-and-forward relay.", epilog=_WHERE)
     verbs = parser.add_subparsers(dest="verb", required=True, parser_class=_Parser)
 
     def add(name: str, words: str) -> argparse.ArgumentParser:
@@ -62,17 +66,17 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = "fleet relay") -> int:
     """Carry out a verb; never raises."""
-    options = vars(make_parser().parse_args(arguments))
+    options = vars(make_parser(program).parse_args(arguments))
     verb, path = options.pop("verb"), options.pop("config")
     try:
         return _carry_out(verb, path, options)
     except UsageError as error:
-        print(f"fleet relay: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return WRONG_USAGE
     except FleetError as error:
-        print(f"fleet relay: {error}", file=sys.stderr)
+        print(f"{program}: {error}", file=sys.stderr)
         return 2 if error.found_wrong else 1
     except (BrokenPipeError, KeyboardInterrupt):
         return 1

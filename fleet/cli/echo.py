@@ -18,7 +18,7 @@ from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import UsageError
 from fleet.verify.der import format_certificate_pem, format_key_pem
 from fleet.verify.probe import ProbeOptions, probe
-from fleet.verify.values import Outcome, Timeouts, TlsSettings
+from fleet.verify.values import ClientCertificate, Outcome, Timeouts, TlsSettings
 from fleet.workflow.call import Call
 
 # dcmtk 3.6.7's short names → the long ones here; how many values follow is the long option's business.
@@ -234,13 +234,16 @@ def _tls(options: dict[str, Any]) -> TlsSettings | None:
         ca_pem="".join(_read_pem(path, options, format_certificate_pem) for path in options["add_cert_file"]) or None,
         ca_folder=str(options["add_cert_dir"]) if options["add_cert_dir"] else None,
         crl_file=str(options["add_crl_file"]) if options["add_crl_file"] else None,
-        cert_pem=_read_pem(pair[1], options, format_certificate_pem) if pair else None,
-        key_pem=_read_pem(pair[0], options, format_key_pem) if pair else None,
-        key_password=password,
+        certificate=_client_certificate(pair, options, password) if pair else None,
         require_certificate=not options["ignore_peer_cert"],
         check_name=False,  # dcmtk verifies the chain alone; the inventory's `tls.verify.name` is for sweeps
         ciphers=":".join(options["cipher"]) or None,
     )
+
+
+def _client_certificate(pair: tuple[Path, Path], options: dict[str, Any], password: str | None) -> ClientCertificate:
+    key, cert = _read_pem(pair[0], options, format_key_pem), _read_pem(pair[1], options, format_certificate_pem)
+    return ClientCertificate(cert.encode(), key.encode(), password)
 
 
 def _read_pem(path: Path, options: dict[str, Any], format_pem: Callable[[bytes], str]) -> str:

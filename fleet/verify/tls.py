@@ -10,7 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator
 
 from fleet.verify.classify import guess_protocol
-from fleet.verify.values import TlsSettings
+from fleet.verify.values import ClientCertificate, TlsSettings
 
 # BCP 195 (RFC 9325 section 4.2) for TLS 1.2; TLS 1.3 has only good suites.
 _CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM"
@@ -78,28 +78,23 @@ def _make_context(settings: TlsSettings) -> ssl.SSLContext:
     if settings.crl_file:
         context.load_verify_locations(settings.crl_file)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-    with (
-        _as_file(settings.cert_file, settings.cert_pem) as cert,
-        _as_file(settings.key_file, settings.key_pem) as key,
-    ):
-        if cert is not None:
-            # Without a password OpenSSL would ask on the terminal, and a sweep must never wait for one.
-            context.load_cert_chain(cert, key, password=settings.key_password or "")
+    if settings.certificate is not None:
+        _load_certificate(context, settings.certificate)
     return context
 
 
+def _load_certificate(context: ssl.SSLContext, own: ClientCertificate) -> None:
+    with _as_file(own.cert_pem) as cert, _as_file(own.key_pem) as key:
+        # Without a password OpenSSL would ask on the terminal, and a sweep must never wait for one.
+        context.load_cert_chain(cert, key, password=own.key_password or "")
+
+
 @contextlib.contextmanager
-def _as_file(path: str | None, pem: str | None) -> Iterator[str | None]:
-    """Yield a path to *pem* that never touches a disk (memfd_create(2)): a key may be in it."""
-    if pem is None:
-        yield path
-        return
-    number = os.memfd_create("fleet-pem", os.MFD_CLOEXEC)
-    try:
-        os.write(number, pem.encode())
-        yield f"/proc/self/fd/{number}"
-    finally:
-        os.close(number)
+def _as_file(pem: bytes) -> Iterator[str]:
+    """Yield a path to *pem* that never touches a disk (memfd_create(2)): the library takes a key by path only."""
+    with os.fdopen(os.memfd_create("fleet-pem", os.MFD_CLOEXEC), "wb", buffering=0) as file:
+        file.write(pem)
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 class TlsLayer:

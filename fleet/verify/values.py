@@ -41,19 +41,24 @@ class Timeouts:
 
 
 @dataclass(frozen=True, slots=True)
+class ClientCertificate:
+    """Who we are to a peer that asks: certificate (with its chain) and private key, as PEM and never as files."""
+
+    cert_pem: bytes
+    key_pem: bytes = field(repr=False)
+    key_password: str | None = field(default=None, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """How to speak TLS with a target. Authorities and our own certificate are files or PEM text."""
+    """How to speak TLS with a target. Authorities are files or PEM text."""
 
     ca_file: str | None = None
     ca_pem: str | None = None
     ca_folder: str | None = None
     crl_file: str | None = None
     server_name: str | None = None
-    cert_file: str | None = None
-    key_file: str | None = None
-    cert_pem: str | None = None
-    key_pem: str | None = field(default=None, repr=False)
-    key_password: str | None = field(default=None, repr=False)
+    certificate: ClientCertificate | None = None
     require_certificate: bool = True
     check_name: bool = True
     ciphers: str | None = None

@@ -14,7 +14,7 @@ import pytest
 from fleet.cli.main import main
 from fleet.verify.probe import ProbeOptions, probe
 from fleet.verify.sweep import sweep
-from fleet.verify.values import EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
+from fleet.verify.values import ClientCertificate, EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
 from tests.verify.certificates import make_authority, make_certificate
 
 STORESCP, DCMQRSCP = "/usr/bin/storescp", "/usr/bin/dcmqrscp"
@@ -124,7 +124,7 @@ def test_dcmqrscp_rejects_a_stranger_and_answers_a_friend(tmp_path: Path) -> Non
     assert "127.0.0.1" in stranger.detail
 
 
-def test_storescp_over_tls(tmp_path: Path) -> None:
+def test_storescp_that_requires_a_client_certificate_gets_it_from_memory(tmp_path: Path) -> None:
     authority = make_authority("Hospital")
     certificate, key = make_certificate(authority, ["127.0.0.1"], 60)
     client_certificate, client_key = make_certificate(authority, ["client"], 60)
@@ -132,8 +132,9 @@ def test_storescp_over_tls(tmp_path: Path) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     paths = {name: str(tmp_path / name) for name in files}
-    options = ("+tls", paths["key.pem"], paths["cert.pem"], "+cf", paths["ca.pem"], "+py")
-    ours = TlsSettings(ca_pem=authority.pem, cert_pem=client_certificate, key_pem=client_key)
+    options = ("+tls", paths["key.pem"], paths["cert.pem"], "+cf", paths["ca.pem"], "+py", "-rc")
+    own = ClientCertificate(client_certificate.encode(), client_key.encode())
+    ours = TlsSettings(ca_pem=authority.pem, certificate=own)
     with storescp(tmp_path, *options) as port:
         answered = ask(port, tls=ours)
         without = ask(port, tls=TlsSettings(ca_pem=authority.pem))

@@ -11,7 +11,7 @@ import pytest
 from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep
 from fleet.verify.tls import LocalTlsError, make_context
-from fleet.verify.values import EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
+from fleet.verify.values import ClientCertificate, EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
 from tests.verify.certificates import Authority, make_authority, make_certificate, make_revocation_list
 from tests.verify.peers import Script, answer_well, replies, serving
 
@@ -111,7 +111,8 @@ def test_a_peer_that_wants_a_certificate_of_ours_gets_it_or_is_named(pki: Pki) -
     assert result.outcome is Outcome.TLS_FAILED
     assert "certificate of ours" in result.detail
     certificate, key = pki.client()
-    with_ours = TlsSettings(ca_pem=pki.ours.pem, cert_pem=certificate, key_pem=key)
+    ours = ClientCertificate(certificate.encode(), key.encode())
+    with_ours = TlsSettings(ca_pem=pki.ours.pem, certificate=ours)
     assert ask(over_tls(context), with_ours).outcome is Outcome.ANSWERED
 
 
@@ -151,10 +152,35 @@ def test_our_own_missing_files_are_our_own_fault(pki: Pki) -> None:
 
 
 def test_a_key_never_shows_in_a_repr(pki: Pki) -> None:  # T39
-    _, key = pki.client()
-    settings = TlsSettings(key_pem=key, key_password="secret-word")
-    assert "PRIVATE" not in repr(settings)
-    assert "secret-word" not in repr(settings)
+    certificate, key = pki.client()
+    own = ClientCertificate(certificate.encode(), key.encode(), "secret-word")
+    for shown in (repr(own), repr(TlsSettings(certificate=own)), str(own)):
+        assert "PRIVATE" not in shown
+        assert "secret-word" not in shown
+
+
+def test_a_key_is_never_on_a_disk_and_leaves_no_descriptor(pki: Pki, monkeypatch: pytest.MonkeyPatch) -> None:  # T39
+    certificate, key = pki.client()
+    paths: list[str] = []
+    load = ssl.SSLContext.load_cert_chain
+
+    def watch(context: ssl.SSLContext, cert: str, key: str, password: str) -> None:
+        paths.extend(str(Path(path).readlink()) for path in (cert, key))
+        load(context, cert, key, password=password)
+
+    monkeypatch.setattr(ssl.SSLContext, "load_cert_chain", watch)
+    before = sorted(Path("/proc/self/fd").iterdir())
+    make_context(TlsSettings(certificate=ClientCertificate(certificate.encode(), key.encode())))
+    assert sorted(Path("/proc/self/fd").iterdir()) == before
+    assert [path.partition(":")[0] for path in paths] == ["/memfd", "/memfd"]
+
+
+def test_a_key_that_does_not_belong_to_its_certificate_is_our_own_fault(pki: Pki) -> None:
+    certificate, _ = pki.client()
+    _, other_key = pki.client()
+    with pytest.raises(LocalTlsError, match="our own TLS files cannot be used") as caught:
+        make_context(TlsSettings(certificate=ClientCertificate(certificate.encode(), other_key.encode())))
+    assert "PRIVATE" not in str(caught.value)
 
 
 def test_a_revoked_certificate_is_called_revoked(pki: Pki, tmp_path: Path) -> None:

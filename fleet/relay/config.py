@@ -20,6 +20,7 @@ from fleet.relay.values import (
     Edit,
     Element,
     Endpoint,
+    ReceiveTls,
     RemoveEdit,
     Route,
     Schedule,
@@ -82,13 +83,16 @@ _CALLER = record(
         "role": one_of("entity", "prober", "health-check"),
     }
 )
+_OWN = {"cert_file": _PATH, "key_file": _PATH}
+_TLS = together(record({"ca_file": nullable(_PATH), "server_name": nullable(_NAME)}, _OWN), *_OWN)
+_RECEIVE = record({"tls": nullable(record({**_OWN, "ca_file": nullable(_PATH)}, {"port": whole(1, 65535)}))})
 _DESTINATION = record(
     {
         "ae_title": _TITLE,
         "calling": _TITLE,
         "addresses": many(_ENDPOINT, at_least=1),
         "external": truth(),
-        "tls": nullable(record({"ca_file": nullable(_PATH), "server_name": nullable(_NAME)})),
+        "tls": nullable(_TLS),
         "timeouts_s": record({"connect": seconds(), "acse": seconds()}),
         "max_associations": whole(1, 1000),
     }
@@ -144,6 +148,7 @@ _CONFIG = record(
         "ae_title": _TITLE,
         "further_titles": many(_TITLE, unique=True),
         "listen": _ENDPOINT,
+        "receive": _RECEIVE,
         "spool": _PATH,
         "max_pdu_bytes": whole(4096, 131072),
         "max_associations": whole(1, 512),
@@ -184,6 +189,8 @@ def _sense(config: Config) -> Iterator[str]:
                 yield f"/routes/{index}: {target.ae_title!r} is no key of /destinations"
         if [each.name for each in config.routes].count(route.name) > 1:
             yield f"/routes/{index}/name: two routes are named {route.name!r}; their queues could not be told apart"
+    if config.receive_tls is not None and config.receive_tls.port == config.listen.port:
+        yield "/receive/tls/port: it is that of /listen; leave it out where nothing but TLS is to be spoken there"
     for name, destination in config.destinations.items():
         if name != destination.ae_title:
             yield f"/destinations/{name}/ae_title: says {destination.ae_title!r}"
@@ -231,6 +238,7 @@ def make_config(document: dict[str, Any]) -> Config:
         ae_title=document["ae_title"],
         further_titles=tuple(document["further_titles"]),
         listen=_endpoint(document["listen"]),
+        receive_tls=_receive_tls(document["receive"]["tls"]),
         spool=Path(document["spool"]),
         max_pdu_bytes=int(document["max_pdu_bytes"]),
         max_associations=int(document["max_associations"]),
@@ -249,6 +257,15 @@ def _endpoint(document: dict[str, Any]) -> Endpoint:
     return Endpoint(document["address"], int(document["port"]))
 
 
+def _receive_tls(document: dict[str, Any] | None) -> ReceiveTls | None:
+    if document is None:
+        return None
+    port = document.get("port")
+    return ReceiveTls(
+        document["cert_file"], document["key_file"], document["ca_file"], None if port is None else int(port)
+    )
+
+
 def _destination(document: dict[str, Any]) -> Destination:
     tls = document["tls"]
     return Destination(
@@ -256,7 +273,7 @@ def _destination(document: dict[str, Any]) -> Destination:
         calling=document["calling"],
         addresses=tuple(_endpoint(each) for each in document["addresses"]),
         external=document["external"],
-        tls=None if tls is None else Tls(tls["ca_file"], tls["server_name"]),
+        tls=None if tls is None else Tls(tls["ca_file"], tls["server_name"], tls.get("cert_file"), tls.get("key_file")),
         connect_s=document["timeouts_s"]["connect"],
         acse_s=document["timeouts_s"]["acse"],
         max_associations=int(document["max_associations"]),

@@ -6,6 +6,7 @@ hands studies to backups, forgets what is done, tells systemd that the loops are
 
 import os
 import random
+import ssl
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -27,6 +28,7 @@ from fleet.relay.outbound import Parcel
 from fleet.relay.receive import Receiver
 from fleet.relay.route import next_backup
 from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, read_key, resolve_names
+from fleet.relay.secure import make_server_context
 from fleet.relay.spool import Spool, Task
 from fleet.relay.telling import Teller
 from fleet.relay.values import Config, Quarantine
@@ -57,6 +59,11 @@ def load(path: Path, transform: Any, now: datetime) -> tuple[Config, tuple[str, 
 def open_door(config: Config) -> Door:
     """The callers of a configuration, with their names looked up now."""
     return make_door(config, resolve_names(name for caller in config.callers for name in caller.addresses))
+
+
+def open_secure(config: Config) -> ssl.SSLContext | None:
+    """The certificate that callers meet, as it lies on the disk now."""
+    return None if config.receive_tls is None else make_server_context(config.receive_tls)
 
 
 class Daemon:
@@ -91,11 +98,8 @@ class Daemon:
         self._committer = Committer(self.spool, lambda: self.rules, self._tell, self._wake_workers)
         self._receiver = Receiver(self.spool, self._committer, open_door(config), self._tell, config.max_associations)
         self._receiver.beat = self._beat
-        try:
-            self.port = self._receiver.listen(config.listen.address, config.listen.port)
-        except OSError as error:
-            where = f"{config.listen.address} port {config.listen.port}"
-            raise FleetError(f"cannot listen on {where}: {error.strerror or error}; nothing was taken") from error
+        self._receiver.secure = open_secure(config)
+        self.port = self._listen(config)
         self._control = Control(self.spool.folder, self._handle)
         self._thread = threading.Thread(target=self._receiver.serve, name="receive", daemon=True)
         self._workers: dict[str, tuple[Worker, ...]] = {}
@@ -104,6 +108,21 @@ class Daemon:
         self._started_at = time.time()
         self._steps = 0
         self.is_draining = False
+
+    def _listen(self, config: Config) -> int:
+        """Open the ports; where one of them speaks TLS, the plain one stays plain and the other one is TLS only."""
+        address, tls = config.listen.address, config.receive_tls
+        places = [(config.listen.port, tls is not None and tls.port is None)]
+        if tls is not None and tls.port is not None:
+            places.append((tls.port, True))
+        ports = []
+        for port, is_secure in places:
+            try:
+                ports.append(self._receiver.listen(address, port, is_secure))
+            except OSError as error:
+                where = f"{address} port {port}"
+                raise FleetError(f"cannot listen on {where}: {error.strerror or error}; nothing was taken") from error
+        return ports[0]
 
     def start(self) -> None:
         """Begin to take, to send and to answer."""
@@ -197,13 +216,14 @@ class Daemon:
         try:
             config, warnings = load(self._path, self._module, datetime.now(UTC))
             _check_same_place(self.rules.config, config)
+            secure = open_secure(config)
         except Exception as error:  # noqa: BLE001  whatever is wrong with a new file, the old one goes on
             self._tell("reload-refused", why=str(error))
             self._notify("READY=1", "STATUS=a new configuration was refused, the old one holds on")
             return False
         self._warn(warnings)
         self.rules = Rules(config, self._tell, self.rules.key, self.rules.work, self.rules.transform)
-        self._receiver.change(open_door(config), config.max_associations)
+        self._receiver.change(open_door(config), config.max_associations, secure)
         ledger.ask_again(self.spool)
         self._match_workers()
         self._tell("reloaded", routes=len(config.routes))
@@ -336,3 +356,10 @@ def _check_same_place(old: Config, new: Config) -> None:
     for what in ("listen", "spool", "max_pdu_bytes"):
         if getattr(old, what) != getattr(new, what):
             raise UsageError(f"{what} changed, which takes a restart; nothing of the new file holds until then")
+    if _secure_place(old) != _secure_place(new):
+        raise UsageError("where TLS is spoken changed, which takes a restart; nothing of the new file holds until then")
+
+
+def _secure_place(config: Config) -> int | None:
+    tls = config.receive_tls
+    return None if tls is None else tls.port or config.listen.port

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Final
 
 from fleet.dicom.association import Acceptor, PeerFault, TransportClosed
-from fleet.dicom.errors import InvalidValueError, LocalUseError, PeerError, UnexpectedPduError
+from fleet.dicom.errors import InvalidValueError, LocalUseError, PeerError, UnexpectedPduError, UnrecognizedPduError
 from fleet.dicom.pdu import Abort, AssociateRJ, AssociateRQ, DataTF, PresentationDataValue, ReleaseRQ
 from fleet.dicom.state import State
 from fleet.relay.admission import VERIFICATION_UID, Admitted, Context, is_uid
@@ -31,6 +31,7 @@ from fleet.relay.store_command import (
 from fleet.relay.stream import Fragment, PduStream
 
 MAX_COMMAND_BYTES: Final = 4096
+TLS_HANDSHAKE: Final = 0x16  # RFC 8446 5.1: the content type that a client begins with
 MAX_INSTANCE_BYTES: Final = 64 * 1024**3
 _SOME_DATA: Final = DataTF((PresentationDataValue(1, b"", is_command=False, is_last=True),)).encode()
 
@@ -102,7 +103,10 @@ class Inbound:
         self._end(why, Abort(0, 0))
 
     def _fail(self, error: PeerError) -> None:
-        self._end(f"aborted: {error.words}", Abort(error.source, error.reason))
+        words = error.words
+        if isinstance(error, UnrecognizedPduError) and error.head[0] == TLS_HANDSHAKE and not self.is_established:
+            words = "a TLS handshake came where plain DICOM is spoken"
+        self._end(f"aborted: {words}", Abort(error.source, error.reason))
 
     def _end(self, why: str, abort: Abort) -> None:
         if not self.is_over:

@@ -8,16 +8,17 @@ a few times a second for all connections, so a thousand that dribble cost a walk
 import os
 import selectors
 import socket
+import ssl
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final
 
 from fleet.dicom.pdu import AssociateRJ, AssociateRQ
 from fleet.relay.admission import BUSY, TOO_MANY, Admitted, Context, Door
 from fleet.relay.committer import Arrival, Committer
+from fleet.relay.connection import FLUSH_S, Connection, Gone, NotNow, make_secure
 from fleet.relay.inbound import House, Inbound
 from fleet.relay.incoming import Incoming, Refusal
 from fleet.relay.places import MAX_STRANGERS, choose_victim, may_associate
@@ -25,43 +26,10 @@ from fleet.relay.spool import Spool
 from fleet.relay.store_command import OUT_OF_RESOURCES, CommandSet
 from fleet.relay.telling import Teller
 
-REQUEST_S: Final = 10.0
-IDLE_S: Final = 300.0
-GRACE_S: Final = 30.0
-MIN_BYTES_PER_S: Final = 4096
-FLUSH_S: Final = 5.0
 _BUFFER_BYTES: Final = 262_144
 _BACKLOG: Final = 256
 _SWEEP_S: Final = 0.25
 _FREE_LOOK_S: Final = 1.0
-_MAX_OUT_BYTES: Final = 65_536
-
-
-@dataclass(slots=True, eq=False)
-class _Connection:
-    sock: socket.socket
-    inbound: Inbound
-    opened_at: float
-    is_known: bool
-    last_at: float
-    message_at: float | None = None  # since when a message is under way
-    message_bytes: int = 0
-    over_at: float | None = None
-    counted: bool = False
-    events: int = field(default=selectors.EVENT_READ)
-
-    def overdue(self, now: float) -> str | None:
-        """Why it has to end now, if it has to."""
-        if self.over_at is not None:
-            return "it does not take our last bytes" if now - self.over_at > FLUSH_S else None
-        if not self.inbound.is_established:
-            return "no association was asked for in time" if now - self.opened_at > REQUEST_S else None
-        if self.inbound.pending is not None:
-            return None
-        if self.message_at is not None:
-            allowed_s = GRACE_S + self.message_bytes / MIN_BYTES_PER_S
-            return "its message comes too slowly" if now - self.message_at > allowed_s else None
-        return "nothing happened" if now - self.last_at > IDLE_S else None
 
 
 class Receiver:
@@ -71,13 +39,14 @@ class Receiver:
         self.door, self.max_associations = door, max_associations
         self._spool, self._committer, self._tell = spool, committer, tell
         self._selector = selectors.DefaultSelector()
-        self._connections: dict[int, _Connection] = {}
+        self._connections: dict[int, Connection] = {}
         self._answers: deque[tuple[Inbound, CommandSet, int, Refusal | None]] = deque()
-        self._by_inbound: dict[int, _Connection] = {}
+        self._by_inbound: dict[int, Connection] = {}
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._buffer = bytearray(_BUFFER_BYTES)
-        self._listener: socket.socket | None = None
+        self._listeners: dict[int, tuple[socket.socket, bool]] = {}  # by descriptor; whether TLS is spoken there
+        self.secure: ssl.SSLContext | None = None
         self._draining_until: float | None = None
         self._free_bytes, self._free_looked_at = 0, float("-inf")
         self.beat: Callable[[], None] = lambda: None  # called a few times a second while the loop lives
@@ -85,22 +54,22 @@ class Receiver:
             self._judge, self._make_incoming, self._submit, self._answered, time.time, door.max_pdu_bytes
         )
 
-    def listen(self, address: str, port: int) -> int:
-        """Open the listening socket; returns its port."""
+    def listen(self, address: str, port: int, is_secure: bool = False) -> int:
+        """Open a listening socket; returns its port. Where it is secure, nothing but TLS by `secure` is taken."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         listener = socket.socket(family, socket.SOCK_STREAM)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((address, port))
         listener.listen(_BACKLOG)
         listener.setblocking(False)
-        self._listener = listener
+        self._listeners[listener.fileno()] = listener, is_secure
         self._selector.register(listener, selectors.EVENT_READ)
         bound: int = listener.getsockname()[1]
         return bound
 
-    def change(self, door: Door, max_associations: int) -> None:
-        """From now on these callers and so many associations; open ones go on as they are."""
-        self.door, self.max_associations = door, max_associations
+    def change(self, door: Door, max_associations: int, secure: ssl.SSLContext | None) -> None:
+        """From now on these callers, so many associations, this certificate; open ones go on as they are."""
+        self.door, self.max_associations, self.secure = door, max_associations, secure
 
     @property
     def associations(self) -> int:
@@ -140,45 +109,49 @@ class Receiver:
             with suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
             self._take_answers()
-        elif self._listener is not None and key.fd == self._listener.fileno():
-            self._accept()
+        elif key.fd in self._listeners:
+            self._accept(*self._listeners[key.fd])
         else:
             connection = self._connections.get(key.fd)
             if connection is None:
                 return
             if events & selectors.EVENT_WRITE:
                 self._flush(connection)
-            if events & selectors.EVENT_READ and connection.sock.fileno() >= 0:
+            if (events & selectors.EVENT_READ or connection.reads_by_writing) and connection.sock.fileno() >= 0:
                 self._read(connection)
 
     def _is_drained(self, now: float) -> bool:
-        if self._listener is not None:
-            self._selector.unregister(self._listener)
-            self._listener.close()
-            self._listener = None
+        while self._listeners:
+            _, (listener, _) = self._listeners.popitem()
+            self._selector.unregister(listener)
+            listener.close()
         return not self._connections or now >= (self._draining_until or 0)
 
     # Connections
 
-    def _accept(self) -> None:
-        assert self._listener is not None  # noqa: S101  only its own readiness leads here
+    def _accept(self, listener: socket.socket, is_secure: bool) -> None:
         for _ in range(64):
             try:
-                sock, peer = self._listener.accept()
+                sock, peer = listener.accept()
             except BlockingIOError:
                 return
             except OSError as error:  # EMFILE and kin: the connection waits in the backlog
                 self._tell("accept-failed", error=os.strerror(error.errno or 0))
                 return
+            sock.setblocking(False)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if is_secure:
+                try:
+                    sock = make_secure(sock, self.secure)
+                except OSError:  # it went away before it said anything
+                    continue
             self._take(sock, peer[0].removeprefix("::ffff:"))
 
     def _take(self, sock: socket.socket, address: str) -> None:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         is_known = address in self.door.addresses
         self._make_room(address, is_known)
         now = time.monotonic()
-        connection = _Connection(sock, Inbound(address, self._house), now, is_known, now)
+        connection = Connection(sock, Inbound(address, self._house), now, is_known, now)
         self._connections[sock.fileno()] = connection
         self._by_inbound[id(connection.inbound)] = connection
         self._selector.register(sock, selectors.EVENT_READ)
@@ -196,48 +169,38 @@ class Receiver:
         self._tell.count("pushed-out")
         self._close(victim)
 
-    def _read(self, connection: _Connection) -> None:
+    def _read(self, connection: Connection) -> None:
+        inbound = connection.inbound
         try:
-            length = connection.sock.recv_into(self._buffer)
-        except BlockingIOError:
+            length = connection.read_into(self._buffer)
+        except NotNow:
+            self._watch(connection)
             return
-        except OSError:
-            length = 0
-        if not length:
+        except Gone as error:
+            inbound.ending = error.words or inbound.ending
             self._close(connection)
             return
-        # Senders that write a message in two pieces wait for our acknowledgement of the first (Nagle); tcp(7).
-        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
-        inbound = connection.inbound
         now = time.monotonic()
-        connection.last_at = now
         with memoryview(self._buffer) as whole, whole[:length] as data:
             inbound.feed(data)
         self._count(connection)
-        if not inbound.is_inside:
-            connection.message_at = None
-        elif connection.message_at is None:
-            connection.message_at, connection.message_bytes = now, length
-        else:
-            connection.message_bytes += length
+        connection.note_bytes(length, now)
         self._flush(connection)
+        if connection.has_more and not inbound.is_over:
+            self._read(connection)
 
-    def _count(self, connection: _Connection) -> None:
+    def _count(self, connection: Connection) -> None:
         if connection.inbound.is_established and not connection.counted:
             connection.counted = True
             self._tell.count("association")
 
-    def _flush(self, connection: _Connection) -> None:
+    def _flush(self, connection: Connection) -> None:
         inbound = connection.inbound
-        if inbound.out:
-            try:
-                sent = connection.sock.send(inbound.out)
-                del inbound.out[:sent]
-            except BlockingIOError:
-                pass
-            except OSError:
-                self._close(connection)
-                return
+        try:
+            connection.send_out()
+        except Gone:
+            self._close(connection)
+            return
         if inbound.is_over:
             connection.over_at = connection.over_at or time.monotonic()
             if not inbound.out:
@@ -245,16 +208,13 @@ class Receiver:
                 return
         self._watch(connection)
 
-    def _watch(self, connection: _Connection) -> None:
-        out = len(connection.inbound.out)
-        events = selectors.EVENT_WRITE if out else 0
-        if out < _MAX_OUT_BYTES and not connection.inbound.is_over:
-            events |= selectors.EVENT_READ
+    def _watch(self, connection: Connection) -> None:
+        events = connection.wanted_events()
         if events != connection.events:
             connection.events = events
             self._selector.modify(connection.sock, events)
 
-    def _close(self, connection: _Connection) -> None:
+    def _close(self, connection: Connection) -> None:
         if connection.sock.fileno() < 0:
             return
         inbound = connection.inbound
@@ -262,9 +222,7 @@ class Receiver:
         self._selector.unregister(connection.sock)
         del self._connections[connection.sock.fileno()]
         del self._by_inbound[id(inbound)]
-        with suppress(OSError):  # so that our last bytes are not lost to what the peer still sends
-            connection.sock.shutdown(socket.SHUT_WR)
-        connection.sock.close()
+        connection.close()
         if inbound.calling or inbound.ending != "closed":
             self._tell(
                 "association-ended",

@@ -16,7 +16,7 @@ from fleet.dicom.keywords import find_tag
 from fleet.relay.forward import make_plain_parcel, read_data_set_offset
 from fleet.relay.outbound import Parcel
 from fleet.relay.route import check_schedules, decide
-from fleet.relay.secure import check_tls
+from fleet.relay.secure import check_server_tls, check_tls
 from fleet.relay.spool import Spool, Task, hash_file
 from fleet.relay.telling import Teller
 from fleet.relay.values import (
@@ -47,6 +47,8 @@ def check_built(config: Config, transform: Any) -> tuple[str, ...]:
         for name, destination in config.destinations.items()
         if destination.tls is not None and (sentence := check_tls(destination.tls)) is not None
     ]
+    if config.receive_tls is not None and (sentence := check_server_tls(config.receive_tls)) is not None:
+        problems.append(f"/receive/tls: {sentence}")
     for index, route in enumerate(config.routes):
         keywords = (*route.when.elements, *route.when.study_has)
         problems += [

@@ -113,8 +113,25 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class Tls:
+    """How a destination is verified, and what we present to it if it asks."""
+
     ca_file: str | None
     server_name: str | None
+    cert_file: str | None = None
+    key_file: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiveTls:
+    """What we present to callers, and by whose word they have to be known; None: they need no certificate.
+
+    `port` is where TLS is spoken beside plain DICOM; None: `listen` speaks TLS and nothing else.
+    """
+
+    cert_file: str
+    key_file: str
+    ca_file: str | None
+    port: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +165,7 @@ class Config:
     ae_title: str
     further_titles: tuple[str, ...]
     listen: Endpoint
+    receive_tls: ReceiveTls | None
     spool: Path
     max_pdu_bytes: int
     max_associations: int

@@ -34,6 +34,7 @@ def make_document(session: Session, entity: Entity, instance: Instance, spool: s
         "ae_title": entity.ae_title,
         "further_titles": sorted(also.ae_title for also in entity.also if also.listens),
         "listen": {"address": instance.address, "port": instance.port},
+        "receive": {"tls": None},
         "spool": spool,
         "max_pdu_bytes": settings.get("max_pdu", _DEFAULT_MAX_PDU),
         "max_associations": settings.get("max_associations", _DEFAULT_MAX_ASSOCIATIONS),

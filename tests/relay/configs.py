@@ -47,6 +47,7 @@ def make_document(spool: Path = Path("/var/spool/relay"), **changes: Any) -> dic
             "ae_title": "RELAY",
             "further_titles": [],
             "listen": {"address": "127.0.0.1", "port": 11112},
+            "receive": {"tls": None},
             "spool": str(spool),
             "max_pdu_bytes": 131072,
             "max_associations": 64,
@@ -98,8 +99,24 @@ def make_full_document() -> dict[str, Any]:
     destination = {
         **make_destination(),
         "external": True,
-        "tls": {"ca_file": "/etc/fleet/tls/ca.pem", "server_name": "archive.example"},
+        "tls": {
+            "ca_file": "/etc/fleet/tls/ca.pem",
+            "server_name": "archive.example",
+            "cert_file": "/etc/fleet/tls/relay.pem",
+            "key_file": "/etc/fleet/tls/relay.key",
+        },
+    }
+    receive = {
+        "tls": {
+            "cert_file": "/etc/fleet/tls/relay.pem",
+            "key_file": "/etc/fleet/tls/relay.key",
+            "ca_file": "/etc/fleet/tls/callers.pem",
+            "port": 2762,
+        }
     }
     return make_document(
-        routes=[route, make_route("second")], destinations={"ARCHIVE": destination}, further_titles=["R2"]
+        routes=[route, make_route("second")],
+        destinations={"ARCHIVE": destination},
+        further_titles=["R2"],
+        receive=receive,
     )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import ssl
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -89,7 +90,7 @@ def make_config(spool: Path, **changes: Any) -> Config:
 
 
 @contextmanager
-def receiving(folder: Path, **changes: Any) -> Iterator[House]:
+def receiving(folder: Path, secure: ssl.SSLContext | None = None, **changes: Any) -> Iterator[House]:
     """Receive on a free port of 127.0.0.1 until the block ends."""
     config = make_config(folder, **changes)
     spool = Spool(config.spool)
@@ -99,7 +100,8 @@ def receiving(folder: Path, **changes: Any) -> Iterator[House]:
     names = {address for caller in config.callers for address in caller.addresses}
     door = make_door(config, {name: frozenset({name}) for name in names})
     receiver = Receiver(spool, committer, door, tell, config.max_associations)
-    port = receiver.listen("127.0.0.1", 0)
+    receiver.secure = secure
+    port = receiver.listen("127.0.0.1", 0, secure is not None)
     committer.start()
     thread = threading.Thread(target=receiver.serve)
     thread.start()

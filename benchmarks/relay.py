@@ -165,8 +165,8 @@ def relay(folder: Path, to: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]
     ]
     document = {
         "schema": "fleet.relay/1", "ae_title": "RELAY", "further_titles": ["SINK"], "spool": str(folder / "spool"),
-        "listen": {"address": "127.0.0.1", "port": port}, "receive": {"tls": None}, "max_pdu_bytes": 131072, "max_associations": 64,
-        "drain_timeout_s": 1, "callers": callers, "match": "all",
+        "listen": {"address": "127.0.0.1", "port": port}, "receive": {"tls": None},
+        "max_pdu_bytes": 131072, "max_associations": 64, "drain_timeout_s": 1, "callers": callers, "match": "all",
         "routes": [{**route, "primary": [target], "optional": []}], "destinations": {"SINK": {**place, **rest}},
     }  # fmt: skip
     (folder / "relay.json").write_text(json.dumps(document))

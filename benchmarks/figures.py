@@ -22,3 +22,19 @@ class Figure:
         verdict = "ok" if self.is_met else "MISSED"
         side = "at least" if self.at_least else "at most"
         return f"| {self.what} | {self.measured:.2f} {self.unit} | {side} {self.bound:g} {self.unit} | {verdict} |"
+
+
+@dataclass(frozen=True, slots=True)
+class Unmeasured:
+    """A row that this machine cannot measure, and why."""
+
+    what: str
+    why: str
+
+    @property
+    def is_met(self) -> bool:
+        """Nothing was claimed."""
+        return True
+
+    def __str__(self) -> str:
+        return f"| {self.what} | not measured: {self.why} | | |"

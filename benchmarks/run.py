@@ -1,6 +1,6 @@
 """Every figure that the README claims, as ratios from one run on this machine.
 
-usage: python -m benchmarks.run [--write]      (a few minutes; `make bench`)
+usage: python -m benchmarks.run [--write]      (some minutes; `make bench`; as root for the rows of apply)
 
 With --write the README's table is replaced by this run's: no figure there is typed by hand.
 """
@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.figures import Figure
+from benchmarks.apply import measure_apply
+from benchmarks.figures import Figure, Unmeasured
 from benchmarks.generated import write_fleet
 from benchmarks.measure import compare, fleet_command, python_command, run_once
 from benchmarks.sweep import BENCHMARKS as SWEEPS
@@ -53,11 +54,12 @@ def measure_render(folder: Path) -> Iterator[Figure]:
     yield Figure("memory of that rendering", cost.peak_bytes / 1e6, 400, "MB")
 
 
-BENCHMARKS: tuple[Callable[[Path], Iterator[Figure]], ...] = (
+BENCHMARKS: tuple[Callable[[Path], Iterator[Figure | Unmeasured]], ...] = (
     measure_start,
     measure_validate,
     measure_render,
     *SWEEPS.values(),
+    measure_apply,
 )
 
 

@@ -26,6 +26,7 @@ from fleet.workflow.story import Permissions, Story
 @click.option("--max-fail", type=click.IntRange(0), default=0, show_default=True, help="Failed hosts that end it.")
 @click.option("--hold-down", default="10s", show_default=True, help="How long services must stay up afterwards.")
 @click.option("--confirm-within", default="120s", show_default=True, help="What is not proven by then undoes itself.")
+@click.option("--no-confirm", is_flag=True, help="What is done stays: no new login, no C-ECHO, nothing undoes itself.")
 @click.option("--no-way-back", is_flag=True, help="Change hosts too that have no systemd to undo anything.")
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")
@@ -43,7 +44,8 @@ def command(door: Door, planfile: str | None, **options: Any) -> int:
     hold_s = _seconds("--hold-down", options["hold_down"])
     within_s = _seconds("--confirm-within", options["confirm_within"])
     check_window(hold_s, within_s)
-    batching = Batching(_serial(options["serial"]), budget, hold_s, within_s, options["no_way_back"])
+    window_s = None if options["no_confirm"] else within_s
+    batching = Batching(_serial(options["serial"]), budget, hold_s, window_s, options["no_way_back"])
     if not (options["yes"] or options["check"] or sys.stdin.isatty()):
         raise UsageError("nobody is here to ask: give --yes, or --check to only look; nothing was contacted")
 

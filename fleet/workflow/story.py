@@ -192,6 +192,8 @@ class Story:
         planned = self._planned_for(hosts) or self.plan(hosts, permissions)
         self._planned = None
         reading = self.reading
+        if batching.confirm_within_s is None:
+            self.ledger.note("allowed: what is changed stays without a new login and a C-ECHO (--no-confirm)")
 
         def prove(changed: Sequence[Host]) -> Mapping[str, str]:
             return prove_hosts(reading, self.context, changed, self.connector)

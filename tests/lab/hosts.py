@@ -36,7 +36,7 @@ class HostPlace:
 
     prefix: str
     run_folder: Path
-    root_folder: Path
+    lower_folders: tuple[Path, ...]
     switch: Switch
     login_user: str
     authorized_key: str
@@ -158,7 +158,8 @@ class LabHost:
         _run(["rm", "-rf", "--one-file-system", str(layers)])
         for folder in (root, layers / "upper", layers / "work"):
             folder.mkdir(parents=True, exist_ok=True)
-        layout = f"lowerdir={self._place.root_folder},upperdir={layers}/upper,workdir={layers}/work"
+        lower = ":".join(map(str, self._place.lower_folders))
+        layout = f"lowerdir={lower},upperdir={layers}/upper,workdir={layers}/work"
         _run(["mount", "-t", "overlay", self._place.prefix, "-o", layout, str(root)])
         self._write_identity(root)
 

@@ -32,9 +32,10 @@ class LabError(Exception):
 class Lab:
     """Comes up whole or not at all; leaves nothing behind, however its owner ends."""
 
-    def __init__(self, addresses: Mapping[str, str], cache: Path | None = None) -> None:
-        """Hosts by name; `cache` holds the shared root folder and the running labs."""
+    def __init__(self, addresses: Mapping[str, str], cache: Path | None = None, layers: Sequence[Path] = ()) -> None:
+        """Hosts by name; `cache` holds the shared root folder and the running labs; `layers` lie over that folder."""
         self._addresses = dict(addresses)
+        self._layers = tuple(layers)
         self._cache = cache if cache is not None else read_cache_folder()
         self._prefix = f"{PREFIX}{secrets.token_hex(3)}"
         self.run_folder = self._cache / "runs" / self._prefix
@@ -99,7 +100,7 @@ class Lab:
         self._place = HostPlace(
             prefix=self._prefix,
             run_folder=self.run_folder,
-            root_folder=root_folder,
+            lower_folders=(*self._layers, root_folder),
             switch=switch,
             login_user=LOGIN_USER,
             authorized_key=self.identity_file.with_suffix(".pub").read_text(encoding="ascii").strip(),

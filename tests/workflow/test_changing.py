@@ -1,5 +1,7 @@
 """Every host that was meant has one outcome, and what must not be written is not."""
 
+from dataclasses import replace
+
 import pytest
 
 from fleet.errors import HostError
@@ -71,6 +73,16 @@ def test_a_spent_budget_leaves_the_rest_not_reached_and_says_why(three: Scene) -
         "not begun: north-2 failed before its turn, and the budget of failures was spent"
     )
     assert written(three) == ["north-1"]
+
+
+def test_without_a_confirmation_nobody_is_asked_for_one_and_the_report_says_so(three: Scene) -> None:
+    report = three.run(lambda story: story.apply(replace(at_once(), confirm_within_s=None)))
+    assert outcomes(report) == dict.fromkeys(three.machines, "converged")
+    assert [host.log.count("confirm") for host in three.machines.values()] == [0, 0, 0]
+    assert any("--no-confirm" in notice for notice in report.notices)
+    three.note("other")
+    assert three.run(lambda story: story.apply(at_once())).exit_status == 0
+    assert [host.log.count("confirm") for host in three.machines.values()] == [1, 1, 1]
 
 
 def test_a_share_of_failures_is_a_share_of_all_hosts_of_the_run(three: Scene) -> None:

@@ -80,6 +80,7 @@ def _confirm(door: Door, story: Story, hosts: int) -> bool:
     """Nothing is written without a yes, and nobody can say yes to what was not shown."""
     close_progress(story.context)
     report = story.ledger.report
-    print(format_plan(report.diffs, report.plan_counts, COLOR if door.color else PLAIN), end="", file=sys.stderr)
+    palette = COLOR if door.color else PLAIN
+    print(format_plan(report.diffs, report.plan_counts, palette, report.restarts), end="", file=sys.stderr)
     print(format_hosts(report.all_hosts), end="", file=sys.stderr)
     return click.confirm(f"{hosts} host{'' if hosts == 1 else 's'} would change. Go on?", err=True)

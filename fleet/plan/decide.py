@@ -20,6 +20,7 @@ from fleet.plan.steps import (
     FileState,
     HostPlan,
     MakeFolder,
+    OpenAssociations,
     PlanProblem,
     RecordManifest,
     ReloadUnit,
@@ -70,6 +71,7 @@ def make_host_plan(rendered: RenderedHost, observed: ObservedHost, *, adopt: boo
         during=decision.manifest_during(),
         after=decision.manifest_after(),
         unseen=decision.unseen(),
+        open=decision.open_associations([*stops, *units]),
     )
 
 
@@ -269,6 +271,18 @@ class _Decision:
         elif again is not None:
             steps.append(ReloadUnit(unit, again, wanted.restart_token, wanted.reload_token))
         return steps
+
+    def open_associations(self, steps: Sequence[Step]) -> tuple[OpenAssociations, ...]:
+        """What is open on the ports of the services that are restarted: each may be cut when its time is over."""
+        restarted = {step.unit for step in steps if isinstance(step, RestartUnit)}
+        open_now = self.observed.facts.connections
+        return tuple(
+            OpenAssociations(
+                service.unit, service.port, None if open_now is None else open_now.get(service.port, 0), service.drain_s
+            )
+            for service in self.rendered.services
+            if service.unit in restarted and service.port is not None
+        )
 
     def handlers(self, writes: Sequence[WriteFile]) -> list[RunHandler]:
         changed = frozenset(write.path for write in writes)

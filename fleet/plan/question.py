@@ -16,6 +16,7 @@ class Question:
     programs: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    ports: tuple[int, ...] = ()
 
 
 def make_question(rendered: RenderedHost) -> Question:
@@ -29,6 +30,7 @@ def make_question(rendered: RenderedHost) -> Question:
         programs=tuple(sorted(set(rendered.needs.programs))),
         users=tuple(sorted(users)),
         groups=tuple(sorted({owner.partition(":")[2] for owner in owners})),
+        ports=tuple(sorted({service.port for service in rendered.services if service.port is not None})),
     )
 
 

@@ -84,12 +84,14 @@ class Missing:
 
 @dataclass(frozen=True, slots=True)
 class HostFacts:
-    """What kind of host it is; `listening` is None where the host does not tell."""
+    """What kind of host it is; `listening` and `connections` (by port, as of the reading) are None where the host
+    does not tell."""
 
     uid: int = 0
     has_systemctl: bool = True
     free_kib: int | None = None
     listening: frozenset[int] | None = None
+    connections: Mapping[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)

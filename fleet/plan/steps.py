@@ -173,12 +173,24 @@ class PlanProblem:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenAssociations:
+    """What a restart of a unit may cut: `count` connections were open on its port when the host was read; None
+    where the host does not tell. The restart waits `drain_s` for them to end."""
+
+    unit: str
+    port: int
+    count: int | None
+    drain_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class HostPlan:
     """What would remove the drift of one host.
 
     `during` is the manifest while files are being switched (old and new, so that a run that is cut off
     leaves nothing that nobody knows), `after` the one that stays; `before` the one that was read.
-    `unseen` are files of ours that this login may not read: of them the manifest alone was compared.
+    `unseen` are files of ours that this login may not read: of them the manifest alone was compared. `open` are
+    the associations that its restarts may cut.
     """
 
     host: str
@@ -189,6 +201,7 @@ class HostPlan:
     during: Manifest = field(default_factory=Manifest)
     after: Manifest = field(default_factory=Manifest)
     unseen: tuple[str, ...] = ()
+    open: tuple[OpenAssociations, ...] = ()
 
     @property
     def is_empty(self) -> bool:
@@ -217,6 +230,7 @@ class PlanCounts:
     removals: int
     units: int
     handlers: int
+    associations: int = 0  # open when the hosts were read, on services that would be restarted
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,4 +257,5 @@ class Plan:
             removals=sum(isinstance(step, RemoveFile) for step in steps),
             units=sum(isinstance(step, StopUnit | EnableUnit | StartUnit | RestartUnit | ReloadUnit) for step in steps),
             handlers=sum(isinstance(step, RunHandler) for step in steps),
+            associations=sum(each.count or 0 for host in self.hosts for each in host.open),
         )

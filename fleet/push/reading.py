@@ -187,6 +187,12 @@ def _read_listening(notes: _Notes, words: list[str]) -> None:
     notes.facts = replace(notes.facts, listening=frozenset(int(word, 16) for word in words))
 
 
+def _read_connections(notes: _Notes, words: list[str]) -> None:
+    known = dict(notes.facts.connections or {})
+    known[int(words[0], 16)] = _number(words[1])
+    notes.facts = replace(notes.facts, connections=known)
+
+
 def _read_leftover(notes: _Notes, _words: list[str]) -> None:
     notes.leftover = True
 
@@ -206,5 +212,6 @@ _READERS: Mapping[str, Callable[[_Notes, list[str]], None]] = {
     "no-group": _read_no_group,
     "free": _read_free,
     "listening": _read_listening,
+    "connections": _read_connections,
     "leftover": _read_leftover,
 }

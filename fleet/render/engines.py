@@ -18,8 +18,9 @@ from fleet.targets import dcmqrscp, relay, shell, storescp, systemd, wlmscpfs
 FOLDER: Final = "/etc/fleet"
 UNIT_FOLDER: Final = "/etc/systemd/system"
 DRAIN_PATH: Final = f"{FOLDER}/drain-associations"
+FREE_PORT_PATH: Final = f"{FOLDER}/await-free-port"
 DEBIAN_USER: Final = "dcmtk"  # Debian's dcmtk package makes it
-DEFAULT_DRAIN_S: Final = 30.0
+DEFAULT_DRAIN_S: Final = 60.0
 DEFAULT_MAX_PDU: Final = 16384
 DEFAULT_MAX_ASSOCIATIONS: Final = 16
 _HOMES: Final = ("/home/", "/root/", "/run/user/")
@@ -83,10 +84,11 @@ class _Process:
         self.collection.users.add(self.user)
 
     def need_dcmtk(self, program: str) -> None:
-        """What every dcmtk server needs: itself, and the script that lets its associations end."""
+        """What every dcmtk server needs: itself, and the scripts that let its associations end and its port go."""
         self.collection.programs |= {program, "/bin/sh"}
-        content = self.session.render("drain-associations.sh.j2", self.host, DRAIN_PATH, {})
-        self.collection.add_file(RenderedFile(self.host.name, DRAIN_PATH, content, mode=0o755, check=shell.CHECK))
+        for path in (DRAIN_PATH, FREE_PORT_PATH):
+            content = self.session.render(f"{path.rpartition('/')[2]}.sh.j2", self.host, path, {})
+            self.collection.add_file(RenderedFile(self.host.name, path, content, mode=0o755, check=shell.CHECK))
 
     def need_folder(self, path: str, mode: int = 0o750) -> None:
         """A folder of the service's own."""

@@ -96,6 +96,7 @@ _BY_TEMPLATE: Final[Mapping[str, str]] = MappingProxyType(
         "relay.service.j2": "systemd",
         "health-check.sh.j2": "sh",
         "check-listens.sh.j2": "sh",
+        "await-free-port.sh.j2": "sh",
         "drain-associations.sh.j2": "sh",
         "relay.json.j2": "json",
     }

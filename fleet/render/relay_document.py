@@ -15,7 +15,7 @@ SCHEMA: Final = "fleet.relay/1"
 TRUST_FOLDER: Final = "/etc/fleet/tls"
 _DEFAULT_MAX_PDU: Final = 131072
 _DEFAULT_MAX_ASSOCIATIONS: Final = 64
-_DEFAULT_DRAIN_S: Final = 30.0
+_DEFAULT_DRAIN_S: Final = 60.0
 _DEFAULT_WAIT_S: Final = 60.0
 
 Document = dict[str, Any]

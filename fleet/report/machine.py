@@ -94,6 +94,16 @@ def make_run(report: RunReport) -> Mapping[str, Any]:
         "plan": {
             "counts": dict(report.plan_counts),
             "changes": [{"hosts": list(diff.hosts), "lines": list(diff.lines)} for diff in report.diffs],
+            "restarts": [
+                {
+                    "host": line.host,
+                    "unit": line.unit,
+                    "port": line.port,
+                    "open_associations": line.open,
+                    "drain_s": line.drain_s,
+                }
+                for line in report.restarts
+            ],
         },
         "host_summary": {"total": len(report.all_hosts), **report.host_counts},
         "hosts": [_host(line) for line in report.all_hosts],

@@ -157,6 +157,18 @@ class DiffLine:
 
 
 @dataclass(frozen=True, slots=True)
+class RestartLine:
+    """A service that would be restarted: `open` associations were on its port when the host was read (None where
+    the host does not tell); it waits `drain_s` for them and then cuts what is left."""
+
+    host: str
+    unit: str
+    port: int
+    open: int | None
+    drain_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class FindingLine:
     """What an audit found wrong: where, its stable code, and the sentence."""
 
@@ -196,6 +208,7 @@ class RunReport:
     problems: tuple[Problem, ...] = ()
     plan_counts: Mapping[str, int] = field(default_factory=dict)
     diffs: Sequence[Folded] = ()
+    restarts: tuple[RestartLine, ...] = ()
     planned_hosts: tuple[str, ...] = ()
     hosts: tuple[HostLine, ...] = ()
     asked: int | None = None

@@ -16,6 +16,7 @@ from fleet.report.summary import (
     FindingLine,
     Folded,
     HostLine,
+    RestartLine,
     RunReport,
     Verdict,
     WaiverLine,
@@ -61,9 +62,27 @@ def format_waivers(waivers: Iterable[WaiverLine], palette: Palette = PLAIN) -> s
 # Plans and hosts -----------------------------------------------------------------------------------------
 
 
-def format_plan(diffs: Iterable[Folded], counts: Mapping[str, int], palette: Palette = PLAIN) -> str:
-    """Equal changes once, in the order given (the odd ones first), then how much it would do."""
-    return _text((*(line for diff in diffs for line in _diff(diff, palette)), *_plan_counts(counts)))
+def format_plan(
+    diffs: Iterable[Folded],
+    counts: Mapping[str, int],
+    palette: Palette = PLAIN,
+    restarts: Sequence[RestartLine] = (),
+) -> str:
+    """Equal changes once, in the order given (the odd ones first), what restarts may cut, how much it would do."""
+    lines = [line for diff in diffs for line in _diff(diff, palette)]
+    return _text((*lines, *(_restart(each, palette) for each in restarts if each.open != 0), *_plan_counts(counts)))
+
+
+def _restart(line: RestartLine, palette: Palette) -> str:
+    """What a service's callers have to expect."""
+    head = f"{palette.paint('bold', safe_text(line.host))}: "
+    if line.open is None:
+        return f"{head}how many associations are open on port {line.port}, where {line.unit} restarts, is not known"
+    many = f"{count_of(line.open, 'association')} {'is' if line.open == 1 else 'are'}"
+    return (
+        f"{head}{palette.paint('warn', many)} open on port {line.port} now: the restart of {line.unit} waits up to "
+        f"{line.drain_s:g} s for them, then cuts what is left"
+    )
 
 
 def _diff(diff: Folded, palette: Palette) -> Iterator[str]:
@@ -89,6 +108,7 @@ _COUNTED: Final = (
     ("removals", "removed"),
     ("units", "unit actions"),
     ("handlers", "handlers"),
+    ("associations", "open associations that restarts may cut"),
 )
 
 
@@ -207,7 +227,7 @@ def format_run(
     parts = (
         format_problems(report.problems, palette),
         format_waivers(report.waivers, palette),
-        format_plan(report.diffs, report.plan_counts, palette),
+        format_plan(report.diffs, report.plan_counts, palette, report.restarts),
         format_hosts(report.all_hosts, palette, all_hosts=verbose > 0),
         format_findings([each for each in report.findings if not (error_is_told and _is_refusal(each))], palette),
         format_sweep(report, palette, all_results=verbose > 0),

@@ -20,7 +20,17 @@ from fleet.report.history import History
 from fleet.report.machine import make_run_summary
 from fleet.report.masking import mask_secrets
 from fleet.report.records import AppliedFleet, RunStart, Snapshot
-from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport, WaiverLine
+from fleet.report.summary import (
+    BoxLine,
+    DiffLine,
+    EchoLine,
+    FileChange,
+    FindingLine,
+    HostLine,
+    RestartLine,
+    RunReport,
+    WaiverLine,
+)
 from fleet.verify.values import EchoResult
 from fleet.workflow.context import Context
 from fleet.workflow.echo_lines import make_echo_line
@@ -104,6 +114,11 @@ class Ledger:
             plan_counts={name: getattr(counts, name) for name in counts.__dataclass_fields__},
             diffs=tuple(
                 DiffLine(tuple(folded.hosts), tuple(map(mask_secrets, folded.lines))) for folded in fold_diffs(plan)
+            ),
+            restarts=tuple(
+                RestartLine(each.host, one.unit, one.port, one.count, one.drain_s)
+                for each in plan.hosts
+                for one in each.open
             ),
             planned_hosts=tuple(hosts) or tuple(each.host for each in plan.hosts),
         )

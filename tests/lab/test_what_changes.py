@@ -7,7 +7,11 @@ HAPROXY_FILE = "/etc/haproxy/haproxy.cfg"
 WS03 = (
     "  - {ae_title: NORTH_WS03, kind: workstation, address: 10.20.4.43, port: 104, provides: [verification, storage]}\n"
 )
-MWL_FILES = ("/etc/systemd/system/fleet-wlmscpfs-SOUTH_MWL.service", "/etc/fleet/drain-associations")
+MWL_FILES = (
+    "/etc/systemd/system/fleet-wlmscpfs-SOUTH_MWL.service",
+    "/etc/fleet/drain-associations",
+    "/etc/fleet/await-free-port",
+)
 
 
 def changed_files(before: dict[str, dict[str, str]], after: dict[str, dict[str, str]]) -> dict[str, set[str]]:

@@ -12,6 +12,7 @@ from fleet.plan.steps import (
     EnableUnit,
     HostPlan,
     MakeFolder,
+    OpenAssociations,
     Plan,
     RecordManifest,
     ReloadUnit,
@@ -197,6 +198,18 @@ def test_a_changed_file_restarts_its_unit_once_however_many_changed() -> None:
         step for step in plan(render(READ, UNIT, services=(SERVICE,)), observed).steps if isinstance(step, RestartUnit)
     ]
     assert [(step.unit, step.reason, step.drain_s) for step in steps] == [("dcmqrscp.service", UnitReason.CHANGED, 5.0)]
+
+
+def test_a_restart_says_how_many_associations_were_open_when_the_host_was_read() -> None:
+    service = replace(SERVICE, port=11112)
+    rendered = render(READ, services=(service,))
+    manifest = own(READ, units=(service.unit,))
+    untold = observe(see(READ, "x\n"), manifest=manifest, services={service.unit: UP})
+    told = replace(untold, facts=HostFacts(connections={11112: 3}))
+    assert plan(rendered, told).open == (OpenAssociations(service.unit, 11112, 3, 5.0),)
+    assert [each.count for each in plan(rendered, untold).open] == [None]
+    settled = replace(told, files=observe(see(READ)).files, started={service.unit: tokens(READ)})
+    assert plan(rendered, settled).open == (), "nothing is restarted, so nothing is cut"
 
 
 def test_a_unit_that_was_last_started_with_other_files_owes_its_restart() -> None:  # T29

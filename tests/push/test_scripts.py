@@ -8,6 +8,7 @@ import pytest
 
 from fleet.plan.steps import CleanLeftover, RestartUnit, RunHandler
 from fleet.push.apply import apply_host
+from fleet.push.observe import observe_host
 from fleet.push.outcome import Outcome
 from fleet.push.stage import make_stage_script
 from fleet.push.switch import make_switch_script
@@ -213,3 +214,30 @@ def test_a_script_runs_nothing_when_its_end_is_missing(transport: LocalTransport
             transport.run_text(whole[:length])
             assert not (root / "var/lib/fleet").exists(), length
             assert not (root / "etc/dcmtk").exists(), length
+
+
+# proc_net_tcp of a host with an archive on port 11112 (2B68): listening, three callers, one that is leaving, and
+# another service's caller on a port whose number the archive's callers come from.
+NET_TCP = """\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:2B68 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
+   1: 0B00140A:2B68 2900140A:8001 01 00000000:00000000 00:00000000 00000000     0        0 2 1 0 20 4 30 10 -1
+   2: 0B00140A:2B68 2A00140A:8002 01 00000000:00000000 00:00000000 00000000     0        0 3 1 0 20 4 30 10 -1
+   3: 0B00140A:2B68 2A00140A:8003 08 00000000:00000000 00:00000000 00000000     0        0 4 1 0 20 4 30 10 -1
+   4: 0B00140A:8004 2A00140A:2B68 01 00000000:00000000 00:00000000 00000000     0        0 5 1 0 20 4 30 10 -1
+"""
+NET_TCP6 = NET_TCP.partition("\n")[0] + (
+    "\n   0: 0000000000000000FFFF00000B00140A:2B68 0000000000000000FFFF00002900140A:8005 01 00000000:00000000 00:0 0 0\n"
+)
+
+
+def test_open_associations_are_counted_on_the_services_own_ports(transport: LocalTransport, root: Path) -> None:
+    service = RenderedService("pacs.service", ours=True, port=11112, drain_s=60.0)
+    system = rendered_host(UNIT, CONF, services=(service, RenderedService("store.service", ours=False, port=104)))
+    observed = observe_host(system, transport, deadline_s=30)
+    assert observed.facts.connections is None, "this host does not tell"
+    (root / "proc/net").mkdir(parents=True)
+    (root / "proc/net/tcp").write_text(NET_TCP)
+    assert observe_host(system, transport, deadline_s=30).facts.connections == {104: 0, 11112: 2}
+    (root / "proc/net/tcp6").write_text(NET_TCP6)
+    assert observe_host(system, transport, deadline_s=30).facts.connections == {104: 0, 11112: 3}

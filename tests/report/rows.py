@@ -5,7 +5,17 @@ from typing import Any
 
 from fleet.errors import Location, Problem, Severity
 from fleet.report.records import RunStart
-from fleet.report.summary import BoxLine, DiffLine, EchoLine, FileChange, FindingLine, HostLine, RunReport, WaiverLine
+from fleet.report.summary import (
+    BoxLine,
+    DiffLine,
+    EchoLine,
+    FileChange,
+    FindingLine,
+    HostLine,
+    RestartLine,
+    RunReport,
+    WaiverLine,
+)
 
 
 def echo(
@@ -81,6 +91,7 @@ def full_report(text: str) -> RunReport:
         failure=text,
         problems=(Problem(text, Severity.ERROR, text, Location(text, 1, 1, text), (Location(text, 2, 2),), (text,)),),
         plan_counts={"hosts": 1, "changing": 1},
+        restarts=(RestartLine(text, text, 104, 2, 60.0),),
         diffs=(DiffLine((text,), (text, f"+{text}", f"-{text}")),),
         hosts=(HostLine(text, text, text, text, (FileChange(text, text, text),)),),
         echoes=(

@@ -3,9 +3,9 @@
 import pytest
 
 from fleet.errors import Severity
-from fleet.report.palette import COLOR
+from fleet.report.palette import COLOR, PLAIN
 from fleet.report.records import StoredRun
-from fleet.report.summary import BoxLine, DiffLine, FileChange, HostLine
+from fleet.report.summary import BoxLine, DiffLine, FileChange, HostLine, RestartLine
 from fleet.report.text import (
     format_boxes,
     format_history,
@@ -70,6 +70,16 @@ def test_a_plan_shows_equal_changes_once_and_ends_with_counts() -> None:
         DiffLine(("a", "b"), ("update /etc/y", "--- /etc/y", "+++ /etc/y", "@@ -1 +1 @@", "-old", "+\tnew")),
     ]
     counts = {"hosts": 5, "changing": 3, "blocked": 1, "writes": 2, "removals": 1, "units": 0, "handlers": 0}
+    restarts = (
+        RestartLine("north-1", "pacs.service", 11112, 3, 60.0),
+        RestartLine("north-2", "pacs.service", 11112, 0, 60.0),
+        RestartLine("north-3", "pacs.service", 11112, None, 60.0),
+    )
+    cut = "the restart of pacs.service waits up to 60 s for them, then cuts what is left"
+    assert format_plan((), {}, PLAIN, restarts).splitlines() == [
+        f"north-1: 3 associations are open on port 11112 now: {cut}",
+        "north-3: how many associations are open on port 11112, where pacs.service restarts, is not known",
+    ]
     assert format_plan(diffs, counts).splitlines() == [
         "odd: remove /etc/x",
         "2 hosts: a, b: update /etc/y",

@@ -161,6 +161,20 @@ list_listening() {
   done
 }
 
+# ports in hexadecimal: how many connections are established on each (state 01 in proc_net_tcp): what a restart
+# may cut. One grep for all of them, since the shell's own `read` takes a byte at a time.
+observe_connections() {
+  [ -r "$root/proc/net/tcp" ] && command -v grep >/dev/null || return 0
+  wanted=$*
+  found=$(grep -hoE ": [0-9A-F]+:($(echo "$wanted" | tr ' ' '|')) [0-9A-F]+:[0-9A-F]+ 01 " \
+    "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null | cut -d ' ' -f 2)
+  for port in $wanted; do
+    number=0
+    for each in $found; do [ "${each##*:}" != "$port" ] || number=$((number + 1)); done
+    say "connections $port $number"
+  done
+}
+
 observe_end() {
   free=$(df -Pk "$root/etc" 2>/dev/null | tail -n 1) && set -- $free && say "free ${4:-0}"
   say end

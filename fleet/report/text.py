@@ -75,12 +75,12 @@ def format_plan(
 
 def _restart(line: RestartLine, palette: Palette) -> str:
     """What a service's callers have to expect."""
-    head = f"{palette.paint('bold', safe_text(line.host))}: "
+    head, unit = f"{palette.paint('bold', safe_text(line.host))}: ", safe_text(line.unit)
     if line.open is None:
-        return f"{head}how many associations are open on port {line.port}, where {line.unit} restarts, is not known"
+        return f"{head}how many associations are open on port {line.port}, where {unit} restarts, is not known"
     many = f"{count_of(line.open, 'association')} {'is' if line.open == 1 else 'are'}"
     return (
-        f"{head}{palette.paint('warn', many)} open on port {line.port} now: the restart of {line.unit} waits up to "
+        f"{head}{palette.paint('warn', many)} open on port {line.port} now: the restart of {unit} waits up to "
         f"{line.drain_s:g} s for them, then cuts what is left"
     )
 

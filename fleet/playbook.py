@@ -42,6 +42,7 @@ class Play:
     steps: tuple[Step, ...]
     serial: int | str | None = None
     max_fail: int | str = 0
+    canaries: int | str | None = None
 
 
 def read_playbook(path: Path) -> tuple[Play, ...]:
@@ -99,6 +100,7 @@ def _play(value: dict[str, Any], number: int, document: Document) -> Play:
         steps=tuple(_step(step, at) for step, at in zip(value["steps"], places, strict=True)),
         serial=value.get("serial"),
         max_fail=value.get("max_fail_percentage", value.get("max_fail", 0)),
+        canaries=value.get("canaries"),
     )
 
 
@@ -153,7 +155,7 @@ def _apply(play: Play, settings: Settings, story: Story, allowed: Permissions) -
     )
     hold_s, within_s = _window(settings)
     check_window(hold_s, within_s)
-    story.apply(Batching(play.serial, budget, hold_s, within_s), play.hosts, allowed)
+    story.apply(Batching(play.serial, budget, hold_s, within_s, canaries=play.canaries), play.hosts, allowed)
 
 
 def _verify(play: Play, settings: Settings, story: Story, _allowed: Permissions) -> None:

@@ -43,7 +43,7 @@ def test_what_ships_can_be_read(name: str) -> None:
 
 def test_apply_allows_no_failure_and_goes_by_quarters() -> None:
     (play,) = shipped("apply")
-    assert (play.serial, play.max_fail) == ("25%", 0)
+    assert (play.serial, play.max_fail, play.canaries) == ("25%", 0, None)
 
 
 STEPS = "- {{name: mine, hosts: all, steps: [{step}]}}\n"
@@ -57,6 +57,8 @@ STEPS = "- {{name: mine, hosts: all, steps: [{step}]}}\n"
         (STEPS.format(step="apply: {hold_down: soon}"), "mine.yml:1"),
         (STEPS.format(step="verify: {from: controler}"), "mine.yml:1"),
         (STEPS.format(step="validate").replace("mine,", "mine, serial: 0,"), "mine.yml:1"),
+        (STEPS.format(step="validate").replace("mine,", "mine, canaries: 0,"), "mine.yml:1"),
+        (STEPS.format(step="validate").replace("mine,", "mine, canaries: '2',"), "mine.yml:1"),
         (STEPS.format(step="validate").replace("mine,", "mine, max_fail: 1, max_fail_percentage: 5%,"), "mine.yml:1"),
         (STEPS.format(step="validate").replace("hosts: all, ", ""), "hosts"),
         (STEPS.format(step="validate").replace("name:", "when: true, name:"), "when"),
@@ -69,6 +71,12 @@ def test_what_is_wrong_in_a_playbook_has_its_place(tmp_path: Path, text: str, sa
     with pytest.raises(InvalidInventory) as caught:
         plays(tmp_path, text)
     assert says in "\n".join(str(problem) for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("2", 2), ("north-1", "north-1"), ("'site=north, !north-2'", None)])
+def test_canaries_are_a_number_or_a_selector(tmp_path: Path, typed: str, meant: int | str | None) -> None:
+    (play,) = plays(tmp_path, STEPS.format(step="validate").replace("mine,", f"mine, canaries: {typed},"))
+    assert play.canaries == (meant or typed.strip("'"))
 
 
 def test_a_playbook_that_is_not_there_is_unreadable(tmp_path: Path) -> None:

@@ -9,10 +9,11 @@ from fleet.cli.door import Door, door
 from fleet.cli.running import CHANGES, close_progress, tell_run
 from fleet.errors import UsageError
 from fleet.inventory.settings import parse_duration
-from fleet.plan.batches import FailureBudget, count_serial
+from fleet.plan.batches import FailureBudget, count_canaries, count_serial, parse_percentage
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.text import format_hosts, format_plan
 from fleet.workflow.changing import Batching, check_window
+from fleet.workflow.reading import check_limit
 from fleet.workflow.story import Permissions, Story
 
 
@@ -23,7 +24,8 @@ from fleet.workflow.story import Permissions, Story
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--adopt", is_flag=True, help="Take over files that no manifest knows; the originals are kept.")
 @click.option("--serial", metavar="N|N%", help="So many hosts together; never two members of one group.")
-@click.option("--max-fail", type=click.IntRange(0), default=0, show_default=True, help="Failed hosts that end it.")
+@click.option("--canary", metavar="SEL|N", help="These hosts alone first; a failure among them ends it.")
+@click.option("--max-fail", metavar="N|N%", default="0", show_default=True, help="More failed hosts than this end it.")
 @click.option("--hold-down", default="10s", show_default=True, help="How long services must stay up afterwards.")
 @click.option("--confirm-within", default="120s", show_default=True, help="What is not proven by then undoes itself.")
 @click.option("--no-confirm", is_flag=True, help="What is done stays: no new login, no C-ECHO, nothing undoes itself.")
@@ -40,12 +42,16 @@ def command(door: Door, planfile: str | None, **options: Any) -> int:
     if planfile is not None:
         raise UsageError("saved plans are not built yet; leave PLANFILE out: apply plans and shows what it will do")
     permissions = Permissions(options["adopt"], options["allow_removal"], options["forget_host"])
-    budget = FailureBudget(max_fail=options["max_fail"])
+    budget = _budget(options["max_fail"])
+    if options["canary"] is not None:
+        check_limit(options["canary"], "--canary")
+        count_canaries(options["canary"])
     hold_s = _seconds("--hold-down", options["hold_down"])
     within_s = _seconds("--confirm-within", options["confirm_within"])
     check_window(hold_s, within_s)
     window_s = None if options["no_confirm"] else within_s
-    batching = Batching(_serial(options["serial"]), budget, hold_s, window_s, options["no_way_back"])
+    size, canaries = _serial(options["serial"]), options["canary"]
+    batching = Batching(size, budget, hold_s, window_s, options["no_way_back"], canaries)
     if not (options["yes"] or options["check"] or sys.stdin.isatty()):
         raise UsageError("nobody is here to ask: give --yes, or --check to only look; nothing was contacted")
 
@@ -67,6 +73,13 @@ def _serial(text: str | None) -> int | str | None:
     size = int(text) if text and text.isascii() and text.isdigit() else text
     count_serial(size, 1)
     return size
+
+
+def _budget(text: str) -> FailureBudget:
+    """A number of failures or a share of all hosts of the run, looked at before anybody is contacted."""
+    if text.isascii() and text.isdigit():
+        return FailureBudget(max_fail=int(text))
+    return FailureBudget(max_fail_percentage=parse_percentage(text, "--max-fail"))
 
 
 def _seconds(option: str, text: str) -> float:

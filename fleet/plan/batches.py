@@ -1,22 +1,41 @@
 """Who goes together, and when to stop: pure, so that a playbook and a test see the same batches."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from fleet.errors import UsageError
 
 
 def make_batches(
-    hosts: Sequence[str], serial: int | str | None, partners: Iterable[Iterable[str]] = ()
+    hosts: Sequence[str],
+    serial: int | str | None,
+    partners: Iterable[Iterable[str]] = (),
+    canaries: Collection[str] = (),
 ) -> tuple[tuple[str, ...], ...]:
     """The hosts in their order, `serial` at a time, never two members of one group of partners together.
 
     `serial` is a number, a percentage like `25%` (rounded down, at least one), or None for as many as the
-    groups allow. A group is a redundancy group or the hosts of one virtual service.
+    groups allow. A group is a redundancy group or the hosts of one virtual service. `canaries` come first, in
+    batches of their own.
     """
     size = count_serial(serial, len(hosts))
     groups = [frozenset(group) for group in partners]
+    first = [host for host in hosts if host in canaries]
+    rest = [host for host in hosts if host not in canaries]
+    return (*_fill(first, size, groups), *_fill(rest, size, groups))
+
+
+def count_canaries(text: int | str) -> int | None:
+    """So many of the hosts; None where the text is a selector. Raises UsageError for a number that means nobody."""
+    if isinstance(text, str) and not re.fullmatch(r"-?\d+", text.strip(), re.ASCII):
+        return None
+    if int(text) < 1:
+        raise UsageError(f"canaries: {text} is no number of hosts: write 1 or more, or a selector")
+    return int(text)
+
+
+def _fill(hosts: Iterable[str], size: int, groups: Sequence[frozenset[str]]) -> tuple[tuple[str, ...], ...]:
     waiting = list(dict.fromkeys(hosts))
     batches: list[tuple[str, ...]] = []
     while waiting:

@@ -7,10 +7,10 @@ meant has exactly one outcome in the end; a host that was never begun is `not_re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from fleet.errors import UsageError
+from fleet.errors import EmptySelection, UsageError
 from fleet.events import Event, ItemFinished, Notice, Observer, StageStarted
 from fleet.inventory.model import Host
-from fleet.plan.batches import FailureBudget, make_batches
+from fleet.plan.batches import FailureBudget, count_canaries, make_batches
 from fleet.plan.decide import make_host_plan
 from fleet.plan.diff import escape_text
 from fleet.plan.steps import HostPlan, Plan
@@ -36,7 +36,8 @@ class Batching:
     """How many hosts together, how many failures end it, and how long services are watched.
 
     What is not confirmed within `confirm_within_s` undoes itself (None: nothing has to be confirmed);
-    `no_way_back` changes hosts that cannot.
+    `no_way_back` changes hosts that cannot. `canaries` (so many hosts, or a selector) are changed and proven
+    before any other, and one failure among them ends the run whatever the budget.
     """
 
     serial: int | str | None = None
@@ -44,6 +45,7 @@ class Batching:
     hold_s: float = 1.0
     confirm_within_s: float | None = 120.0
     no_way_back: bool = False
+    canaries: int | str | None = None
 
 
 def check_window(hold_s: float, within_s: float) -> None:
@@ -145,7 +147,8 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     waiting = [host for host in planned.hosts if host.name not in outcomes]
     order = [host.name for host in backups_first(work.reading, waiting)]
     groups = partners(work.reading)
-    batches = make_batches(order, batching.serial, groups)
+    canaries = find_canaries(work.reading, planned.hosts, order, batching.canaries)
+    batches = make_batches(order, batching.serial, groups, canaries)
     by_name = {host.name: host for host in planned.hosts}
     claim = Claim(f"{work.context.who} at {work.context.where}", work.context.run_id)
     confirmation = _confirmation(work, by_name, batching)
@@ -154,8 +157,10 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     observer(StageStarted("apply", len(order)))
     for number, batch in enumerate(batches, start=1):
         failed = sorted(name for name, outcome in outcomes.items() if outcome.outcome.is_failure)
-        if batching.budget.is_spent(len(failed), len(planned.hosts)):
+        if batching.budget.is_spent(len(failed), len(planned.hosts)) or canaries.intersection(failed):
             break
+        if canaries and number == 1:
+            observer(Notice(f"canaries first: {', '.join(sorted(canaries.intersection(order)))}"))
         spared = {name: why for name in batch if (why := _failed_partner(name, failed, groups))}
         hosts = [by_name[name] for name in batch if name not in spared]
         observer(Notice(f"batch {number} of {len(batches)}: {', '.join(host.name for host in hosts) or 'nobody'}"))
@@ -168,7 +173,8 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
                 observer(Notice(f"{outcome.host} said: {escape_text(outcome.evidence)}"))
         _record(work, done)
     failed = sorted(name for name, outcome in outcomes.items() if outcome.outcome.is_failure)
-    left = [_not_begun(name, _spent(failed)) for name in order if name not in outcomes]
+    dead = sorted(canaries.intersection(failed))
+    left = [_not_begun(name, _canary(dead) if dead else _spent(failed)) for name in order if name not in outcomes]
     _record(work, left)
     outcomes |= {outcome.host: outcome for outcome in left}
     return tuple(outcomes[host.name] for host in planned.hosts)
@@ -202,6 +208,28 @@ def _failed_partner(name: str, failed: Sequence[str], groups: Sequence[frozenset
 def _spent(failed: Sequence[str]) -> str:
     names = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
     return f"{names} failed before its turn, and the budget of failures was spent"
+
+
+def _canary(dead: Sequence[str]) -> str:
+    return f"the canary {', '.join(dead)} failed, and hosts after a canary that failed are never begun"
+
+
+def find_canaries(
+    reading: Reading, hosts: Sequence[Host], order: Sequence[str], wanted: int | str | None
+) -> frozenset[str]:
+    """The hosts that go first. A selector that means none of this run's hosts is an error: nobody would be proven."""
+    if wanted is None:
+        return frozenset()
+    number = count_canaries(wanted)
+    if number is not None:
+        return frozenset(order[:number])
+    meant = {host.name for host in reading.hosts(str(wanted))}
+    found = frozenset(host.name for host in hosts if host.name in meant)
+    if not found:
+        raise EmptySelection(
+            f"canaries {wanted!r}: none of this run's hosts is meant, so nothing would be proven first"
+        )
+    return found
 
 
 def _apply_one_batch(

@@ -78,7 +78,7 @@ def require_failed(names: tuple[str, ...]) -> str:
     return ",".join(f"'{name}'" for name in names)
 
 
-def check_limit(limit: str | None) -> None:
+def check_limit(limit: str | None, option: str = "--limit") -> None:
     """An empty `--limit` is a slip of a script's variable, and must not mean everything."""
     if limit is not None and not limit.strip():
-        raise UsageError("--limit is empty; leave it out for everything, or name something")
+        raise UsageError(f"{option} is empty; leave it out for everything, or name something")

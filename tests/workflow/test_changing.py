@@ -1,12 +1,16 @@
 """Every host that was meant has one outcome, and what must not be written is not."""
 
+import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
 from fleet.errors import HostError
 from fleet.events import Notice
+from fleet.inventory.model import Host
 from fleet.plan.batches import FailureBudget
+from fleet.plan.steps import HostPlan
 from fleet.push.apply import apply_batch
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.workflow import changing, story
@@ -92,6 +96,83 @@ def test_a_share_of_failures_is_a_share_of_all_hosts_of_the_run(three: Scene) ->
     three.note("other")
     none = Batching(1, FailureBudget(max_fail_percentage=0.0), 0.0)
     assert outcomes(three.run(lambda story: story.apply(none)))["north-3"] == "not_reached"
+
+
+def test_a_canary_goes_alone_and_its_failure_ends_the_run_whatever_the_budget(three: Scene) -> None:  # T37
+    three.machines["north-2"].failures["switch"] = HostError("disk full", phase="switch")
+    plenty = replace(at_once(max_fail=3), canaries="north-2")
+    report = three.run(lambda story: story.apply(plenty))
+    assert outcomes(report) == {"north-1": "not_reached", "north-2": "failed", "north-3": "not_reached"}
+    assert details(report)["north-1"] == (
+        "not begun: the canary north-2 failed, and hosts after a canary that failed are never begun"
+    )
+    assert written(three) == []
+    del three.machines["north-2"].failures["switch"]
+    report = three.run(lambda story: story.apply(plenty))
+    assert outcomes(report) == dict.fromkeys(three.machines, "converged")
+    assert batches(three)[-3:] == ["north-2", "north-2", "north-1, north-3"], "told, then alone, then the rest"
+
+
+def test_a_canary_that_cannot_be_read_ends_the_run_before_the_first_write(three: Scene) -> None:  # T37
+    del three.machines["north-3"]
+    report = three.run(lambda story: story.apply(replace(at_once(max_fail=3), canaries="north-3")))
+    assert outcomes(report) == {"north-1": "not_reached", "north-2": "not_reached", "north-3": "unreachable"}
+    assert written(three) == []
+
+
+def test_canaries_may_be_so_many_hosts_and_never_nobody(three: Scene) -> None:
+    three.run(lambda story: story.apply(replace(at_once(), canaries=2)))
+    assert batches(three)[-2:] == ["north-1, north-2", "north-3"]
+    three.note("other")
+    nobody = replace(at_once(), canaries="north-1")
+    report = three.run(lambda story: story.apply(nobody), limit="north-2")
+    assert "none of this run's hosts is meant" in report.failure or report.findings
+    assert set(three.machines["north-2"].log[-1:]) == {"observe"}, "nothing was written"
+
+
+STATES = ("failed", "unreachable", "stale", "rolled_back", "rollback_failed", "locked", "refused")
+
+
+def test_with_a_third_of_the_fleet_failing_no_new_host_starts_once_the_budget_is_spent(  # T37
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"host-{number:03}" for number in range(100)]
+    scene.write(HEAD + host_rows(names) + NOTE)
+    scene.note("first")
+    scene.machines.update({name: FakeHost() for name in names})
+    chance = random.Random(37)
+    broken = {name: chance.choice(STATES) for name in chance.sample(names, 30)}
+    begun: list[str] = []
+
+    def apply(pairs: Sequence[tuple[Host, HostPlan]], *_rest: object) -> tuple[HostOutcome, ...]:
+        begun.extend(host.name for host, _ in pairs)
+        return tuple(HostOutcome(host.name, Outcome(broken.get(host.name, "converged"))) for host, _ in pairs)
+
+    monkeypatch.setattr(changing, "apply_batch", apply)
+    tenth = Batching("5%", FailureBudget(max_fail_percentage=10.0), 0.0)
+    report = scene.run(lambda story: story.apply(tenth))
+    ended = outcomes(report)
+    failed = [name for name in begun if name in broken]
+    assert 10 < len(failed) <= 15, "the batch in which it is spent is the last"
+    assert len([name for name in begun[:-5] if name in broken]) <= 10, "before it, it was not spent"
+    assert {name: ended[name] for name in begun} == {name: broken.get(name, "converged") for name in begun}
+    left = set(names) - set(begun)
+    assert {ended[name] for name in left} == {"not_reached"}
+    assert set(report.not_reached) == left, "the report says who"
+    assert all("the budget of failures was spent" in details(report)[name] for name in left)
+    assert report.exit_status == 2
+
+
+@pytest.mark.parametrize("word", STATES)
+def test_every_kind_of_failure_counts_against_the_one_budget(  # T37
+    word: str, three: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def apply(pairs: Sequence[tuple[Host, HostPlan]], *_rest: object) -> tuple[HostOutcome, ...]:
+        return tuple(HostOutcome(host.name, Outcome(word)) for host, _ in pairs)
+
+    monkeypatch.setattr(changing, "apply_batch", apply)
+    report = three.run(lambda story: story.apply(in_ones()))
+    assert outcomes(report) == {"north-1": word, "north-2": "not_reached", "north-3": "not_reached"}
 
 
 RECEIVER = """\

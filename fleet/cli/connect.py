@@ -15,13 +15,13 @@ _KEYS = ("id_ed25519", "id_ecdsa", "id_rsa")
 def open_connector(inventory: Inventory) -> Iterator[Connector]:
     """One connection a host, made when it is first needed, all closed at the end."""
     from fleet.push.pool import ConnectionPool  # these two load paramiko: only verbs that talk to hosts pay
-    from fleet.push.ssh import SshConnector, SshOptions
+    from fleet.push.ssh.connector import SshConnector, SshOptions
 
     folder = Path.home() / ".ssh"
     options = SshOptions(
         home=Path.home(),
         identity_files=tuple(path for name in _KEYS if (path := folder / name).is_file()),
-        known_hosts=path if (path := folder / "known_hosts").is_file() else None,
+        known_hosts=(folder / "known_hosts",),
         agent_socket=os.environ.get("SSH_AUTH_SOCK"),
     )
     with ConnectionPool(SshConnector(inventory.hosts, options)) as pool:

@@ -19,7 +19,7 @@ def command(door: Door, host: str, timeout: float) -> int:
     Nothing is logged in to and nothing is stored: compare a fingerprint with the one on the host's own
     console (ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub), then paste the line.
     """
-    from fleet.push.ssh import fetch_host_keys  # loads paramiko
+    from fleet.push.ssh.connector import fetch_host_keys  # loads paramiko
 
     inventory = read_all(door.context()).inventory
     known = inventory.hosts.get(host)

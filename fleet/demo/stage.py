@@ -13,7 +13,7 @@ from fleet.demo.telling import Teller
 from fleet.errors import FleetError, InvalidInventory
 from fleet.inventory.model import Inventory
 from fleet.push.pool import ConnectionPool
-from fleet.push.ssh import SshConnector
+from fleet.push.ssh.connector import SshConnector
 from fleet.push.transport import Connector
 from fleet.report.history import open_history
 from fleet.report.summary import RunReport

@@ -35,7 +35,7 @@ def _load_host(
         name=name,
         address=value["address"],
         site=site,
-        ssh=m.SshSettings(**merged.get("ssh", {})),
+        ssh=m.SshSettings(**merged.get("ssh", {}), given=frozenset(merged.get("ssh", {}))),
         host_keys=tuple(value.get("host_keys", ())),
         redundancy_group=value.get("redundancy_group"),
         labels=labels_of(merged.get("labels", m.EMPTY)),

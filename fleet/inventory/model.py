@@ -73,13 +73,22 @@ class Site(Placed):
 
 @dataclass(frozen=True, slots=True)
 class SshSettings:
-    """How fleet logs in to a host; `jump` names another host or a `user@address:port`."""
+    """How fleet logs in to a host; `jump` names other hosts or `user@address:port`, the first hop first.
+
+    `given` are the keys that somebody typed: they outweigh an ssh_config, what stands here by default does not.
+    """
 
     user: str = "fleet"
     port: int = 22
     jump: str | None = None
     identity_file: str | None = None
     become: str = "none"  # or "sudo"
+    given: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+
+    @property
+    def jumps(self) -> tuple[str, ...]:
+        """Every hop of `jump`, in the order in which they are passed."""
+        return () if self.jump is None else tuple(self.jump.split(","))
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,9 +19,17 @@ class Deadline:
     def left_s(self) -> float:
         return max(0.0, self._ends_at - time.monotonic())
 
+    def at_most(self, seconds: float | None) -> "Deadline":
+        """This one, or one that ends earlier."""
+        return self if seconds is None or seconds >= self.left_s else Deadline(seconds)
+
     @property
     def is_over(self) -> bool:
         return self.left_s <= 0
+
+
+# How long what was sent may stay unacknowledged (RFC 5482): a peer that vanished is noticed also while we write.
+_UNACKNOWLEDGED_MS = 45_000
 
 
 def connect(address: str, port: int, deadline: Deadline, where: str) -> socket.socket:
@@ -38,6 +46,9 @@ def connect(address: str, port: int, deadline: Deadline, where: str) -> socket.s
             last = error
         else:
             stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+            if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux
+                stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _UNACKNOWLEDGED_MS)
             return stream
     if isinstance(last, TimeoutError):
         raise NetworkError(f"{where}: no answer within {deadline.seconds:g} s", phase="connect") from last

@@ -71,12 +71,12 @@ def parse_host_key(text: str) -> HostKey:
     return HostKey(words[0], blob)
 
 
-def find_known_keys(pinned: Sequence[str], known_hosts: str, address: str, port: int) -> KnownKeys:
+def find_known_keys(pinned: Sequence[str], known_hosts: str, names: Sequence[str]) -> KnownKeys:
     """Everything known of a host; a pinned key that cannot be read raises ValueError, a known one is left out."""
     known: list[HostKey] = []
     revoked: list[HostKey] = []
     for marker, patterns, key in _read_known_hosts(known_hosts):
-        if not _matches(patterns, address, port):
+        if not any(_matches(patterns, name.lower()) for name in names):
             continue
         if marker == "@revoked":
             revoked.append(key)
@@ -116,8 +116,7 @@ def _read_known_hosts(text: str) -> Iterator[tuple[str, str, HostKey]]:
         yield marker, words[0], key
 
 
-def _matches(patterns: str, address: str, port: int) -> bool:
-    name = address.lower() if port == 22 else f"[{address.lower()}]:{port}"
+def _matches(patterns: str, name: str) -> bool:
     found = False
     for pattern in patterns.split(","):
         if pattern.startswith("|1|"):

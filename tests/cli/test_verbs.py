@@ -9,8 +9,8 @@ import jsonschema
 import pytest
 
 from fleet.documents import list_schemas
-from fleet.push import ssh
 from fleet.push.host_keys import HostKey
+from fleet.push.ssh import connector
 from tests.cli.conftest import box
 from tests.cli.doors import Door, spawn
 from tests.verify.peers import Peer, answer_well, serving
@@ -198,7 +198,7 @@ KEY = HostKey("ssh-ed25519", b"\x00\x00\x00\x0bssh-ed25519\x00\x00\x00\x20" + by
 
 def test_trust_shows_what_to_pin(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
     door.write(HEAD + "hosts:\n  north-1: {address: 127.0.30.1}\n")
-    monkeypatch.setattr(ssh, "fetch_host_keys", lambda *_, **__: (KEY,))
+    monkeypatch.setattr(connector, "fetch_host_keys", lambda *_, **__: (KEY,))
     said = door("trust", "north-1")
     assert said.status == 0
     assert KEY.fingerprint in said.out
@@ -208,7 +208,7 @@ def test_trust_shows_what_to_pin(door: Door, monkeypatch: pytest.MonkeyPatch) ->
 def test_trust_says_when_a_host_shows_none_of_its_pinned_keys(
     hosts: Door, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # T21
-    monkeypatch.setattr(ssh, "fetch_host_keys", lambda *_, **__: (KEY,))
+    monkeypatch.setattr(connector, "fetch_host_keys", lambda *_, **__: (KEY,))
     said = hosts("trust", "north-1")
     assert said.status == 2
     assert "none of its pinned keys" in said.err

@@ -13,7 +13,7 @@ from fleet.demo.telling import Teller
 from fleet.demo.units import CannotStartError
 from fleet.errors import UsageError
 from fleet.push.pool import ConnectionPool
-from fleet.push.ssh import SshConnector
+from fleet.push.ssh.connector import SshConnector
 from fleet.workflow.changing import plan_hosts
 
 CLAIMS = (

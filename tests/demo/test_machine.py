@@ -15,7 +15,7 @@ from fleet.errors import NetworkError
 from fleet.inventory.model import Host, Inventory
 from fleet.push.ping import ping_host
 from fleet.push.script import Script, format_call_with, format_script
-from fleet.push.ssh import SshConnector
+from fleet.push.ssh.connector import SshConnector
 from fleet.workflow.context import Context
 from fleet.workflow.reading import read_valid
 

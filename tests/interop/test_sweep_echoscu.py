@@ -13,7 +13,7 @@ import pytest
 from fleet.dicom.association import make_command_pdu
 from fleet.dicom.dimse import EchoRSP
 from fleet.dicom.pdu import Abort, AssociateRJ
-from fleet.push.ssh import SshConnector
+from fleet.push.ssh.connector import SshConnector
 from fleet.push.transport import Transport
 from fleet.verify.echoscu import ECHOSCU_PATHS, classify_echoscu, make_echoscu_arguments
 from fleet.verify.settings import SweepSettings

@@ -42,21 +42,21 @@ def hashed(name: str) -> str:
     ],
 )
 def test_known_hosts_patterns_are_those_of_openssh(patterns: str, port: int, *, found: bool) -> None:
-    known = find_known_keys((), f"{patterns} {KEY.line}\n", "10.0.0.1", port)
+    known = find_known_keys((), f"{patterns} {KEY.line}\n", ("10.0.0.1" if port == 22 else f"[10.0.0.1]:{port}",))
     assert (KEY in known.trusted) is found
 
 
 def test_a_pinned_key_outweighs_a_known_one() -> None:
-    known = find_known_keys((KEY.line,), f"* {OTHER.line}\n", "10.0.0.1", 22)
+    known = find_known_keys((KEY.line,), f"* {OTHER.line}\n", ("10.0.0.1",))
     assert check_host_key(KEY, known, "h") is None
     assert "changed" in (check_host_key(OTHER, known, "h") or "")
 
 
 def test_a_certificate_authority_vouches_for_nothing_here() -> None:
-    known = find_known_keys((), f"@cert-authority * {KEY.line}\n", "10.0.0.1", 22)
+    known = find_known_keys((), f"@cert-authority * {KEY.line}\n", ("10.0.0.1",))
     assert "unknown" in (check_host_key(KEY, known, "h") or "")
 
 
 def test_a_key_of_another_kind_is_another_key() -> None:
-    known = find_known_keys((KEY.line,), "", "10.0.0.1", 22)
+    known = find_known_keys((KEY.line,), "", ("10.0.0.1",))
     assert check_host_key(HostKey("ecdsa-sha2-nistp256", KEY.blob), known, "h") is not None

@@ -15,7 +15,7 @@ from fleet.push.observe import ObserveSettings, observe_fleet, observe_host
 from fleet.push.outcome import Outcome
 from fleet.push.ping import ping_host
 from fleet.push.pool import ConnectionPool
-from fleet.push.ssh import SshConnector, SshOptions, fetch_host_keys
+from fleet.push.ssh.connector import SshConnector, SshOptions, fetch_host_keys
 from fleet.push.transport import Deadlines
 from fleet.render.artifacts import RenderedHost
 from tests.push.broken_link import broken_link
@@ -80,22 +80,22 @@ def test_one_bad_line_does_not_disable_a_known_hosts_file(sshd: Server, tmp_path
     line = f"[127.0.0.1]:{sshd[0].port} {sshd[0].host_key}\n"
     known.write_text(f"# a comment\n@revoked * ssh-rsa AAAA\n127.0.0.1 ssh-ed25519 !!!\n\x00\xff\n{line}")
     host = sshd[0].make_host(host_keys=())
-    SshConnector({}, SshOptions(known_hosts=known)).open_(host, deadline_s=5).close()
+    SshConnector({}, SshOptions(known_hosts=(known,))).open_(host, deadline_s=5).close()
     known.write_text(f"@revoked {line}{line}")
-    error = refusal(host, SshOptions(known_hosts=known))
+    error = refusal(host, SshOptions(known_hosts=(known,)))
     assert (error.phase, "revoked" in str(error)) == ("host_key", True)
 
 
 def test_a_revoked_key_is_refused_even_when_it_is_pinned(sshd: Server, tmp_path: Path) -> None:  # T21
     known = tmp_path / "known_hosts"
     known.write_text(f"@revoked * {sshd[0].host_key}\n")
-    assert refusal(sshd[0].make_host(), SshOptions(known_hosts=known)).phase == "host_key"
+    assert refusal(sshd[0].make_host(), SshOptions(known_hosts=(known,))).phase == "host_key"
 
 
 def test_a_known_hosts_file_is_never_written(sshd: Server, tmp_path: Path) -> None:  # T21
     known = tmp_path / "known_hosts"
     known.write_text("")
-    refusal(sshd[0].make_host(host_keys=()), SshOptions(known_hosts=known))
+    refusal(sshd[0].make_host(host_keys=()), SshOptions(known_hosts=(known,)))
     assert known.read_text() == ""
 
 
@@ -141,7 +141,7 @@ def test_a_jump_by_name_and_by_address(sshd: Server, jump_sshd: SshServer, tmp_p
     known = tmp_path / "known_hosts"
     known.write_text(f"[127.0.0.1]:{jump_sshd.port} {jump_sshd.host_key}\n")
     by_address = replace(host, ssh=replace(host.ssh, jump=f"{host.ssh.user}@127.0.0.1:{jump_sshd.port}"))
-    SshConnector({}, SshOptions(known_hosts=known)).open_(by_address, deadline_s=8).close()
+    SshConnector({}, SshOptions(known_hosts=(known,))).open_(by_address, deadline_s=8).close()
 
 
 def test_a_jump_whose_key_is_wrong_is_not_used(sshd: Server, jump_sshd: SshServer) -> None:  # T21

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import NetworkError
-from fleet.push.ssh import SshConnector
+from fleet.push.ssh.connector import SshConnector
 from fleet.push.transport import Transport
 from tests.push.ssh_server import SSHD, SshServer, find_free_port, run_sshd
 

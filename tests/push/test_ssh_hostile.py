@@ -16,7 +16,7 @@ from fleet.inventory.model import Host, SshSettings
 from fleet.push.observe import ObserveSettings, observe_fleet, observe_host
 from fleet.push.outcome import Outcome
 from fleet.push.ping import make_ping_script, ping_host
-from fleet.push.ssh import SshConnector, SshOptions
+from fleet.push.ssh.connector import SshConnector, SshOptions
 from fleet.push.transport import Deadlines, Transport
 from fleet.render.artifacts import RenderedHost
 from tests.push import hostile_server

@@ -18,7 +18,7 @@ from fleet.workflow.story import Permissions, Story
 
 
 @click.command("apply")
-@door(outputs=CHANGES)
+@door(outputs=CHANGES, contacts=True)
 @click.argument("planfile", required=False)
 @click.option("--check", is_flag=True, help="Only show what would change (the same as `plan`).")
 @click.option("--yes", is_flag=True, help="Do not ask.")

@@ -17,7 +17,7 @@ from fleet.workflow.reading import Reading, read_all
 
 
 @click.command("doctor")
-@door()
+@door(contacts=True)
 @click.option("--sudoers", metavar="HOST", help="Print the narrowest sudo rule that fleet needs on HOST.")
 def command(door: Door, sudoers: str | None) -> int:
     """Look at this machine and, where there is an inventory, log in to its hosts. Changes nothing."""
@@ -34,7 +34,7 @@ def command(door: Door, sudoers: str | None) -> int:
         text = f"has {count_of(len(reading.errors), 'error')}: no host was contacted; `fleet validate` shows them"
         findings.append(Finding("inventory", text, False))
     else:
-        with open_connector(reading.inventory) as connector:
+        with open_connector(reading.inventory, door) as connector:
             findings += examine_hosts(context, reading.hosts(door.selector(reading.inventory.name)), connector)
     if door.output == "json":
         rows = [{"what": each.what, "says": each.says, "good": each.good} for each in findings]

@@ -34,6 +34,7 @@ class Door:
     quiet: bool
     color: bool
     history: Path
+    ssh_config: str | None = None
 
     def context(self, **more: Any) -> Context:
         """The run's parameters; a run gets its id here."""
@@ -100,11 +101,12 @@ def default_history() -> Path:
 
 
 def door(
-    *, outputs: tuple[str, ...] = ("text", "json"), limited: bool = True
+    *, outputs: tuple[str, ...] = ("text", "json"), limited: bool = True, contacts: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Give a verb the options that stand everywhere; it gets a `Door` as its first argument.
 
-    A verb that is not `limited` takes no --limit: one that is ignored would be taken for one that holds.
+    A verb that is not `limited` takes no --limit, and one that contacts no hosts no --ssh-config: one that is
+    ignored would be taken for one that holds.
     """
 
     def decorate(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -119,6 +121,7 @@ def door(
                 quiet=options.pop("quiet"),
                 color=_color(options.pop("no_color")),
                 history=options.pop("history") or default_history(),
+                ssh_config=options.pop("ssh_config", None),
             )
             try:
                 return verb(made, **options)
@@ -127,7 +130,7 @@ def door(
                     made.tell(_failure(error))
                 raise
 
-        for option in reversed(_options(outputs, limited=limited)):
+        for option in reversed(_options(outputs, limited=limited, contacts=contacts)):
             call = option(call)
         return call
 
@@ -164,16 +167,20 @@ def _color(refused: bool) -> bool:
     return not refused and "NO_COLOR" not in os.environ and sys.stdout.isatty()
 
 
-def _options(outputs: tuple[str, ...], *, limited: bool) -> list[Callable[[Any], Any]]:
+def _options(outputs: tuple[str, ...], *, limited: bool, contacts: bool) -> list[Callable[[Any], Any]]:
     path = click.Path(path_type=Path)
     limit = click.option(
         "-l", "--limit", metavar="SEL", help="Only what this selector means; @failed: the last failures."
+    )
+    config = click.option(
+        "--ssh-config", metavar="FILE", help="Instead of ~/.ssh/config and the machine's own; `none` reads neither."
     )
     return [
         click.option(
             "-i", "--inventory", type=path, default=Path("inventory"), show_default=True, help="The inventory."
         ),
         *([limit] if limited else []),
+        *([config] if contacts else []),
         click.option(
             "-f", "--forks", type=click.IntRange(1, 500), default=20, show_default=True, help="Hosts at once."
         ),

@@ -8,7 +8,7 @@ from fleet.workflow.story import Permissions, Story
 
 
 @click.command("plan")
-@door(outputs=CHANGES)
+@door(outputs=CHANGES, contacts=True)
 @click.option("--adopt", is_flag=True, help="Show files at our paths that no manifest knows as taken over.")
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")

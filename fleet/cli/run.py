@@ -14,7 +14,7 @@ from fleet.workflow.story import Permissions
 
 
 @click.command("run")
-@door(outputs=OUTPUTS)
+@door(outputs=OUTPUTS, contacts=True)
 @click.argument("playbook", type=click.Path(path_type=Path))
 @click.option("--adopt", is_flag=True, help="Take over files that no manifest knows; the originals are kept.")
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")

@@ -2,7 +2,9 @@
 
 import sys
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 
 import click
 
@@ -10,6 +12,8 @@ from fleet.cli.connect import open_connector
 from fleet.cli.door import Door
 from fleet.cli.status import WRONG_USAGE
 from fleet.errors import FleetError, HistoryError, InvalidInventory, UsageError
+from fleet.inventory.model import Inventory
+from fleet.push.transport import Connector
 from fleet.report.history import History, open_history
 from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, iter_sweep_json
 from fleet.report.palette import COLOR, PLAIN
@@ -36,16 +40,20 @@ def tell_run(door: Door, verb: str, act: Callable[[Story], None], *, playbook: s
         report = RunReport(verb, context.run_id, now, now, playbook=playbook, failure=str(error))
         return _tell(door, report, error)
     with history:
-        report, ended_by, page = _run(context, history, verb, act, playbook)
+        ledger = Ledger(context, history, verb, playbook=playbook, argv=_typed())
+        report, ended_by, page = _run(context, history, ledger, act, partial(open_connector, door=door))
     return _tell(door, report, ended_by, page)
 
 
 def _run(
-    context: Context, history: History, verb: str, act: Callable[[Story], None], playbook: str
+    context: Context,
+    history: History,
+    ledger: Ledger,
+    act: Callable[[Story], None],
+    connect: Callable[[Inventory], AbstractContextManager[Connector]],
 ) -> tuple[RunReport, BaseException | None, str]:
-    ledger = Ledger(context, history, verb, playbook=playbook, argv=_typed())
     error: BaseException | None = None
-    with ledger, Story(context, ledger, history, open_connector) as story:
+    with ledger, Story(context, ledger, history, connect) as story:
         try:
             act(story)
         except (FleetError, KeyboardInterrupt) as raised:

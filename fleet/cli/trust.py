@@ -4,13 +4,14 @@ from dataclasses import replace
 
 import click
 
+from fleet.cli.connect import read_ssh_options, tell_remarks
 from fleet.cli.door import Door, door
 from fleet.errors import EmptySelection
 from fleet.workflow.reading import read_all
 
 
 @click.command("trust")
-@door(outputs=("text",), limited=False)
+@door(outputs=("text",), limited=False, contacts=True)
 @click.argument("host")
 @click.option("--timeout", type=click.FloatRange(0.1, 600), default=10.0, show_default=True, help="Seconds.")
 def command(door: Door, host: str, timeout: float) -> int:
@@ -27,7 +28,10 @@ def command(door: Door, host: str, timeout: float) -> int:
         raise EmptySelection(
             f"{host!r} is no host of this inventory; there are: {', '.join(sorted(inventory.hosts)) or 'none'}"
         )
-    keys = fetch_host_keys(replace(known, host_keys=()), deadline_s=timeout)
+    remarks: dict[str, None] = {}
+    options = read_ssh_options(door.ssh_config, lambda text: remarks.update({text: None}))
+    keys = fetch_host_keys(replace(known, host_keys=()), deadline_s=timeout, hosts=inventory.hosts, options=options)
+    tell_remarks(door, remarks)
     pinned = {" ".join(line.split()[:2]) for line in known.host_keys}
     for key in keys:
         mark = "pinned" if key.line in pinned else "not pinned"

@@ -12,7 +12,7 @@ from fleet.workflow.reading import read_all
 
 
 @click.command("unlock")
-@door(outputs=("text",), limited=False)
+@door(outputs=("text",), limited=False, contacts=True)
 @click.argument("host")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def command(door: Door, host: str, yes: bool) -> int:
@@ -25,7 +25,7 @@ def command(door: Door, host: str, yes: bool) -> int:
     hosts = inventory.hosts
     if host not in hosts:
         raise EmptySelection(f"{host!r} is no host of this inventory; there are: {', '.join(sorted(hosts))}")
-    with open_connector(inventory) as connector:
+    with open_connector(inventory, door) as connector:
         transport = connector.open_(hosts[host], deadline_s=context.connect_deadline_s)
         held = observe_lock(transport, deadline_s=context.observe_deadline_s).lease
         if held is None:

@@ -21,7 +21,7 @@ from fleet.workflow.story import Story
 
 
 @click.command("verify")
-@door(outputs=OUTPUTS)
+@door(outputs=OUTPUTS, contacts=True)
 @click.option("--targets", type=click.Path(path_type=Path), help="Ask these: ae_title,address,port[,calling] lines.")
 @click.option(
     "--from", "sources", multiple=True, metavar="SOURCE", help="controller (default), hosts, or a host's name."

@@ -49,7 +49,7 @@ def _login(inventory: Inventory, host: Host) -> dict[str, Any]:
     if host.ssh.identity_file:
         found["ansible_ssh_private_key_file"] = host.ssh.identity_file
     if host.ssh.jump:
-        found["ansible_ssh_common_args"] = f"-o ProxyJump={_jump(inventory, host.ssh.jump)}"
+        found["ansible_ssh_common_args"] = f"-o ProxyJump={','.join(_jump(inventory, jump) for jump in host.ssh.jumps)}"
     return found
 
 

@@ -176,8 +176,9 @@ def _ssh_needs(inventory: Inventory, wanted: set[str] | None) -> Iterator[_Need]
 
 
 def _ssh_sources(inventory: Inventory, host: Host) -> tuple[str, ...]:
-    """The controllers, or the jump host, by its name or as `user@address:port`."""
-    if host.ssh.jump is None:
+    """The controllers, or the last jump host, by its name or as `user@address:port`."""
+    if not host.ssh.jumps:
         return inventory.controllers or (UNKNOWN,)
-    jump = inventory.hosts.get(host.ssh.jump)
-    return (jump.address if jump else host.ssh.jump.rpartition("@")[2].rpartition(":")[0] or UNKNOWN,)
+    last = host.ssh.jumps[-1]
+    jump = inventory.hosts.get(last)
+    return (jump.address if jump else last.rpartition("@")[2].rpartition(":")[0] or UNKNOWN,)

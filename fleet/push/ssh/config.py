@@ -32,6 +32,12 @@ _WITHOUT_EFFECT = frozenset(
     kbdinteractiveauthentication challengeresponseauthentication preferredauthentications pubkeyauthentication
     requesttty sendenv tcpkeepalive updatehostkeys useroaming verifyhostkeydns visualhostkey""".split()  # noqa: SIM905
 )
+_NUMBERS: Final[Mapping[str, tuple[int, int]]] = {
+    "port": (1, 65_535),
+    "connecttimeout": (1, 86_400),
+    "serveraliveinterval": (0, 86_400),
+    "serveralivecountmax": (1, 1000),
+}
 _LISTS = {"identityfile", "certificatefile"}  # each further one is tried as well
 _MANY_WORDS = {"userknownhostsfile", "globalknownhostsfile", "sendenv", "setenv"}
 _BY_POLICY = {
@@ -87,18 +93,10 @@ class Section:
         """Its file and line, for messages."""
         return self.heard_at.get(keyword, "ssh_config")
 
-    def number(self, keyword: str, low: int, high: int) -> int | None:
-        """A number in its bounds; UnreadableFile where it is none, as ssh would refuse the file."""
+    def number(self, keyword: str) -> int | None:
+        """A port, or seconds; None where nothing is said."""
         text = self.one(keyword)
-        if text is None or text == "none":
-            return None
-        seconds = _parse_time(text)
-        if seconds is None or not low <= seconds <= high:
-            where = self.told_at(keyword)
-            raise UnreadableFile(
-                f"{where}: {keyword} {text!r} is no number from {low} to {high}; no host was contacted"
-            )
-        return seconds
+        return None if text is None or text.lower() == "none" else parse_time(text)
 
     def flag(self, keyword: str) -> bool:
         """Whether it says yes."""
@@ -146,7 +144,18 @@ def _read(path: Path, outer: tuple[Condition, ...], person: Person, depth: int) 
             for included in _find_included(words, path, person):
                 yield from _read(included, inside, person, depth + 1)
         elif keyword:
+            _check_number(keyword, words[0], where)
             yield Directive(keyword, words, where, inside)
+
+
+def _check_number(keyword: str, word: str, where: str) -> None:
+    """As ssh, which refuses a file with such a line, whichever host it is for."""
+    if keyword not in _NUMBERS or word.lower() == "none":
+        return
+    low, high = _NUMBERS[keyword]
+    number = parse_time(word)
+    if number is None or not low <= number <= high:
+        raise UnreadableFile(f"{where}: {keyword} {word!r} is no number from {low} to {high}; no host was contacted")
 
 
 def _find_included(words: Sequence[str], path: Path, person: Person) -> Iterator[Path]:
@@ -303,7 +312,7 @@ def any_of(patterns: Sequence[str], names: Sequence[str], *, fold: bool = True) 
 _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
-def _parse_time(text: str) -> int | None:
+def parse_time(text: str) -> int | None:
     """Seconds, as in sshd_config(5) TIME FORMATS: 90, 90s, 1m30s."""
     parts = re.findall(r"([0-9]{1,9})([smhdw]?)", text.lower())
     if not parts or "".join(number + unit for number, unit in parts) != text.lower():

@@ -123,7 +123,7 @@ def _find_jump(text: str, behind: Host, hop: Hop, hosts: Mapping[str, Host]) -> 
 def _make_hop(goal: _Goal, section: Section, options: SshOptions) -> Hop:
     host, ssh = goal.host, goal.host.ssh
     user = ssh.user if "user" in ssh.given else section.one("user") or ssh.user
-    said_port = section.number("port", 1, 65535)
+    said_port = section.number("port")
     port = ssh.port if "port" in ssh.given or said_port is None else said_port
     address = host.address
     if not goal.is_listed and (named := section.one("hostname")):
@@ -140,7 +140,7 @@ def _make_hop(goal: _Goal, section: Section, options: SshOptions) -> Hop:
         "r": user,
         "u": options.person.user,
     }
-    alive_s, count = section.number("serveraliveinterval", 0, 86_400), section.number("serveralivecountmax", 1, 1000)
+    alive_s, count = section.number("serveraliveinterval"), section.number("serveralivecountmax")
     return Hop(
         host.name,
         address,
@@ -150,7 +150,7 @@ def _make_hop(goal: _Goal, section: Section, options: SshOptions) -> Hop:
         alias,
         _list_known_hosts(section, values, options),
         _list_identities(goal, section, values, options),
-        section.number("connecttimeout", 1, 86_400),
+        section.number("connecttimeout"),
         _ALIVE_S if alive_s is None else alive_s,
         count or _ALIVE_COUNT,
     )

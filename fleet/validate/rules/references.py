@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from fleet.errors import Location, Problem
-from fleet.inventory.model import Host, Inventory
+from fleet.inventory.model import Inventory
 from fleet.inventory.schedule import InvalidScheduleError
 from fleet.validate.context import Context, error, is_known
 from fleet.validate.inherited import each_verify, find_setting
@@ -16,7 +16,6 @@ CODES = (
     "unknown-site",
     "unknown-schedule",
     "unknown-certificate",
-    "jump-loop",
 )
 WAIVABLE = ()
 
@@ -31,7 +30,6 @@ def check(context: Context) -> Iterator[Problem]:
     yield from _certificates(context)
     yield from _probe_schedules(context)
     yield from _relays(context)
-    yield from _jumps(inventory)
 
 
 def _hint(word: str, known: Iterable[str], where: str) -> str:
@@ -173,38 +171,3 @@ def _windows(context: Context) -> Iterator[Problem]:
                         f" {wrong}; nobody could say when it is open; {_hint(during, inventory.schedules, 'schedules')}"
                     )
                     yield error("unknown-schedule", text, at, about=(relay.entity, during))
-
-
-def _jumps(inventory: Inventory) -> Iterator[Problem]:
-    for host in inventory.hosts.values():
-        jump = host.ssh.jump
-        if jump is None or is_known(inventory, jump) or (jump not in inventory.hosts and _is_address(jump)):
-            continue
-        at = host.at("ssh", "jump")
-        if jump not in inventory.hosts:
-            text = (
-                f"{host.name} is reached through {jump!r}, which is neither a host of ours nor `user@address:port`;"
-                f" fleet could not log in; {_hint(jump, inventory.hosts, 'hosts')}"
-            )
-            yield error("unknown-host", text, at, about=(host.name, jump))
-        elif _returns(inventory, host):
-            text = (
-                f"{host.name} is reached through {jump} ({inventory.hosts[jump].location}), and that way leads back to"
-                f" {host.name}; fleet could not log in; let one of them be reached directly"
-            )
-            yield error("jump-loop", text, at, inventory.hosts[jump].location, about=(host.name, jump))
-
-
-def _is_address(jump: str) -> bool:
-    """Whether it can be `user@address:port`; a lone word is a host's name, and misspelt."""
-    return any(sign in jump for sign in "@:.")
-
-
-def _returns(inventory: Inventory, host: Host) -> bool:
-    """Whether the way through its jump hosts comes back to the host itself."""
-    seen: set[str] = set()
-    at: Host | None = host
-    while at is not None and at.name not in seen:
-        seen.add(at.name)
-        at = inventory.hosts.get(at.ssh.jump or "")
-    return at is host

@@ -57,17 +57,26 @@ def _write(path: Path, file: RenderedFile) -> None:
     with os.fdopen(descriptor, "wb") as opened:
         os.fchmod(descriptor, file.mode)
         opened.truncate()
-        opened.write(file.content.encode("utf-8"))
+        opened.write(file.data)
 
 
 def _shown(file: RenderedFile) -> str:
-    return f"==> {file.host}:{file.path} ({file.mode:04o} {file.owner}) <==\n{file.content}\n"
+    binary = f"(binary, {len(file.data)} bytes, sha256 {file.digest})\n"
+    shown = binary if file.program else file.content
+    return f"==> {file.host}:{file.path} ({file.mode:04o} {file.owner}) <==\n{shown}\n"
 
 
 def _document(rendered: Mapping[str, RenderedHost]) -> dict[str, object]:
     files = [
-        {"host": file.host, "path": file.path, "mode": f"{file.mode:04o}", "owner": file.owner, "content": file.content}
+        {"host": file.host, "path": file.path, "mode": f"{file.mode:04o}", "owner": file.owner, **_content(file)}
         for name in sorted(rendered)
         for file in rendered[name].files
     ]
     return {"schema": "fleet.render/1", "files": files}
+
+
+def _content(file: RenderedFile) -> dict[str, object]:
+    """The text; of a binary file only what it is known by."""
+    if file.program is None:
+        return {"content": file.content}
+    return {"content": None, "sha256": file.digest, "size_bytes": len(file.data)}

@@ -61,7 +61,14 @@ def make_host_plan(rendered: RenderedHost, observed: ObservedHost, *, adopt: boo
     steps += _with_checks(writes, rendered.files)
     steps += [*stops, *removals, *reload_needed, *units, *handlers]
     steps += decision.record(writes, removals, [*stops, *units])
-    problems = [*decision.missing(), *folder_problems, *write_problems, *removal_problems, *unit_problems]
+    problems = [
+        *decision.missing(),
+        *decision.undelivered(),
+        *folder_problems,
+        *write_problems,
+        *removal_problems,
+        *unit_problems,
+    ]
     return HostPlan(
         rendered.host,
         rendered,
@@ -106,6 +113,9 @@ def check_words(rendered: RenderedHost) -> tuple[PlanProblem, ...]:
         _unfit("program", name, "use a plain name or an absolute path")
         for name in rendered.needs.programs
         if not grammar.is_program(name)
+    ]
+    found += [
+        _unfit("python", path, "use an absolute path") for path in rendered.needs.pythons if not grammar.is_path(path)
     ]
     found += [_unfit("user", name, "use a user's name") for name in rendered.needs.users if not grammar.is_user(name)]
     return tuple(dict.fromkeys(found))
@@ -208,6 +218,14 @@ class _Decision:
     def _unwanted_units(self) -> list[str]:
         return sorted(set(self.manifest.units) - {service.unit for service in self.rendered.services})
 
+    def undelivered(self) -> list[PlanProblem]:
+        """Relays that would be removed while their spools still hold what was acknowledged to its senders."""
+        return [
+            _not_empty(unit, self.observed.undelivered[unit])
+            for unit in self._unwanted_units()
+            if unit in self.observed.undelivered
+        ]
+
     def stops(self) -> list[StopUnit]:
         known = [self._service(unit) for unit in self._unwanted_units()]
         return [StopUnit(seen.unit) for seen in known if seen.exists and (seen.is_enabled or seen.active != "inactive")]
@@ -303,8 +321,11 @@ class _Decision:
         found += [("user", name, "make it, or install what brings it") for name in missing.users]
         found += [("group", name, "make it, or install what brings it") for name in missing.groups]
         return [
-            PlanProblem(f"{what}-missing", f"the {what} {name} is not on the host: {remedy}", name)
-            for what, name, remedy in found
+            *(
+                PlanProblem(f"{what}-missing", f"the {what} {name} is not on the host: {remedy}", name)
+                for what, name, remedy in found
+            ),
+            *(_no_python(path, version) for path, version in missing.pythons),
         ]
 
     def record(
@@ -333,7 +354,7 @@ class _Decision:
 
 
 def _decide_write(file: RenderedFile, seen: ObservedFile, *, managed: bool) -> WriteFile | None:
-    after = FileState(file.digest, file.mode, file.owner, file.content.encode())
+    after = FileState(file.digest, file.mode, file.owner, file.data)
     if seen.kind is FileKind.ABSENT:
         return WriteFile(file.path, WriteReason.CREATE, None, after)
     before = _state(seen)
@@ -361,6 +382,26 @@ def _adopt_needed(path: str) -> PlanProblem:
         f"{path} is there, differs, and no manifest knows it: --adopt takes it over (the original is kept "
         f"under {grammar.STATE_FOLDER}/originals on the host), or move it away",
         path,
+    )
+
+
+def _no_python(path: str, version: str) -> PlanProblem:
+    found = f"is Python {version}" if version else "is not on the host, or is no Python"
+    return PlanProblem(
+        "python-unfit",
+        f"{path} {found}, and fleet-relay.pyz needs 3.11 or newer: install one, and name it (run.python) where it "
+        "is another program",
+        path,
+    )
+
+
+def _not_empty(unit: str, said: str) -> PlanProblem:
+    return PlanProblem(
+        "spool-not-empty",
+        f"{unit} is no longer wanted, and its spool may hold instances that nobody else has: {said}; let it run "
+        "until they are delivered (`drain` takes no more and ends when all is sent), or release or drop what is in "
+        "quarantine",
+        unit,
     )
 
 

@@ -66,6 +66,8 @@ def _diff_content(before: FileState | None, after: FileState | None, *, sensitiv
         return []
     if sensitive:
         return ["(content masked: it holds secrets)"]
+    if _is_binary(after) or _is_binary(before):
+        return [_describe_bytes("-", before), _describe_bytes("+", after)]
     if (before and before.content is None) or (after and after.content is None):
         return ["(content not shown: too large, or the host did not send it)"]
     old = split_lines(before.content or b"") if before else []
@@ -73,6 +75,18 @@ def _diff_content(before: FileState | None, after: FileState | None, *, sensitiv
     if len(old) + len(new) > MAX_DIFF_LINES:
         return [f"(content not shown: {len(old)} lines become {len(new)})"]
     return list(difflib.unified_diff(old, new, lineterm=""))[2:]
+
+
+def _is_binary(state: FileState | None) -> bool:
+    return state is not None and state.content is not None and b"\0" in state.content
+
+
+def _describe_bytes(mark: str, state: FileState | None) -> str:
+    """A file of which nobody reads lines, by what tells two of them apart."""
+    if state is None:
+        return f"{mark}(no file)"
+    size = f"{len(state.content)} bytes" if state.content is not None else "bytes not asked for"
+    return f"{mark}binary, {size}, sha256 {state.digest}"
 
 
 def describe_step(step: Step, *, sensitive: bool = False) -> tuple[str, ...]:

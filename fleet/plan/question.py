@@ -14,6 +14,7 @@ class Question:
     folders: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
+    pythons: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     ports: tuple[int, ...] = ()
@@ -28,6 +29,7 @@ def make_question(rendered: RenderedHost) -> Question:
         folders=list_folders(rendered),
         units=list_units(rendered),
         programs=tuple(sorted(set(rendered.needs.programs))),
+        pythons=tuple(sorted(set(rendered.needs.pythons))),
         users=tuple(sorted(users)),
         groups=tuple(sorted({owner.partition(":")[2] for owner in owners})),
         ports=tuple(sorted({service.port for service in rendered.services if service.port is not None})),

@@ -80,6 +80,7 @@ class Missing:
     programs: tuple[str, ...] = ()
     users: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    pythons: tuple[tuple[str, str], ...] = ()  # path, and which version it is instead; "" where there is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,8 @@ class ObservedHost:
     """Everything that one round trip read. Paths that were not asked for are not in it.
 
     `folders` holds, for every folder that was asked for, what stands there; `manifest` is None when it could
-    not be read, and `manifest_problem` says why; `leftover` when a run that was cut off left staged files.
+    not be read, and `manifest_problem` says why; `leftover` when a run that was cut off left staged files;
+    `undelivered` says for units of relays that are no longer wanted what their spools still hold.
     """
 
     host: str
@@ -112,3 +114,4 @@ class ObservedHost:
     missing: Missing = field(default_factory=Missing)
     facts: HostFacts = field(default_factory=HostFacts)
     leftover: bool = False
+    undelivered: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))

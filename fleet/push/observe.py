@@ -45,8 +45,10 @@ def make_observe_script(question: Question) -> Script:
     calls += [f"next={len(question.files)}", "observe_manifest", "observe_started"]
     calls += [format_call("observe_folder", index, path) for index, path in enumerate(question.folders)]
     calls.append(format_call("observe_units", *question.units))
+    calls.append(format_call("observe_unwanted_relays", *question.units))
     for function, names in (
         ("observe_program", question.programs),
+        ("observe_python", question.pythons),
         ("observe_user", question.users),
         ("observe_group", question.groups),
     ):

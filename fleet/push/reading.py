@@ -18,7 +18,7 @@ from fleet.plan.state import (
     ObservedService,
     Started,
 )
-from fleet.push.script import decode_blob, parse_reply
+from fleet.push.script import decode_blob, decode_text, parse_reply
 from fleet.push.transport import CommandResult
 
 PHASE = "observe"
@@ -38,6 +38,8 @@ class _Notes:
     programs: list[str] = field(default_factory=list)
     users: list[str] = field(default_factory=list)
     groups: list[str] = field(default_factory=list)
+    pythons: list[tuple[str, str]] = field(default_factory=list)
+    undelivered: dict[str, str] = field(default_factory=dict)
     manifest: Manifest | None = None
     manifest_problem: str = "was not answered"
     facts: HostFacts = field(default_factory=HostFacts)
@@ -74,9 +76,10 @@ def _assemble(host: str, notes: _Notes) -> ObservedHost:
         notes.started,
         notes.manifest,
         notes.manifest_problem,
-        Missing(tuple(notes.programs), tuple(notes.users), tuple(notes.groups)),
+        Missing(tuple(notes.programs), tuple(notes.users), tuple(notes.groups), tuple(notes.pythons)),
         notes.facts,
         notes.leftover,
+        notes.undelivered,
     )
 
 
@@ -163,6 +166,17 @@ def _read_no_program(notes: _Notes, words: list[str]) -> None:
     notes.programs.append(notes.question.programs[_number(words[0])])
 
 
+def _read_no_python(notes: _Notes, words: list[str]) -> None:
+    notes.pythons.append((notes.question.pythons[_number(words[0])], decode_text(words[1], PHASE, 30)))
+
+
+def _read_undelivered(notes: _Notes, words: list[str]) -> None:
+    """What a relay that is no longer wanted says of its spool; nothing where it is empty."""
+    if not is_unit(words[0]) or notes.manifest is None or words[0] not in notes.manifest.units:
+        raise ValueError("a unit that is not in its manifest")
+    notes.undelivered[words[0]] = decode_text(words[1], PHASE, 300)
+
+
 def _read_no_user(notes: _Notes, words: list[str]) -> None:
     notes.users.append(notes.question.users[_number(words[0])])
 
@@ -208,6 +222,8 @@ _READERS: Mapping[str, Callable[[_Notes, list[str]], None]] = {
     "folder": _read_folder,
     "unit": _read_unit,
     "no-program": _read_no_program,
+    "no-python": _read_no_python,
+    "undelivered": _read_undelivered,
     "no-user": _read_no_user,
     "no-group": _read_no_group,
     "free": _read_free,

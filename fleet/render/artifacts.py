@@ -9,12 +9,35 @@ from dataclasses import dataclass, field
 
 from fleet.targets.file_check import FileCheck
 
-__all__ = ["FileCheck", "FolderNeed", "Needs", "RenderedFile", "RenderedHost", "RenderedService"]
+__all__ = [
+    "FileCheck",
+    "FolderNeed",
+    "Needs",
+    "Program",
+    "RenderedFile",
+    "RenderedHost",
+    "RenderedService",
+    "make_program",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """Bytes that go to hosts as they are. No template makes them: whoever renders hands them in, hashed once."""
+
+    content: bytes = field(repr=False)
+    digest: str
+
+
+def make_program(content: bytes) -> Program:
+    """The value of a program's bytes."""
+    return Program(content, hashlib.sha256(content).hexdigest())
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedFile:
-    """One file of one host. `content` is ASCII or UTF-8 text with LF and a final newline.
+    """One file of one host. `content` is ASCII or UTF-8 text with LF and a final newline; a file that is a
+    `program` has none, and `data` is what is written either way.
 
     `reloads` and `restarts` name the units that read it; `handler` is a team's own command (sh), run once
     after the switch however many files name it.
@@ -29,11 +52,17 @@ class RenderedFile:
     restarts: tuple[str, ...] = ()
     reloads: tuple[str, ...] = ()
     handler: str | None = None
+    program: Program | None = None
+
+    @property
+    def data(self) -> bytes:
+        """The bytes of the file."""
+        return self.content.encode() if self.program is None else self.program.content
 
     @property
     def digest(self) -> str:
         """SHA-256 of the content, as `sha256sum` on the host prints it."""
-        return hashlib.sha256(self.content.encode()).hexdigest()
+        return hashlib.sha256(self.data).hexdigest() if self.program is None else self.program.digest
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +95,7 @@ class Needs:
     programs: tuple[str, ...] = ()  # absolute paths, or names looked up on root's PATH
     users: tuple[str, ...] = ()
     folders: tuple[FolderNeed, ...] = ()
+    pythons: tuple[str, ...] = ()  # absolute paths of interpreters that have to be new enough for the relay
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
 from fleet.errors import FleetError, Location, Problem, Severity, TemplateError
-from fleet.render.artifacts import FolderNeed, Needs, RenderedFile, RenderedHost, RenderedService
+from fleet.render.artifacts import (
+    FileCheck,
+    FolderNeed,
+    Needs,
+    Program,
+    RenderedFile,
+    RenderedHost,
+    RenderedService,
+)
 from fleet.targets.refusal import CODE
 
 TEMPLATE_CODE = "template-failed"
@@ -38,6 +46,7 @@ class Collection:
     files: dict[str, RenderedFile] = field(default_factory=dict)
     services: dict[str, RenderedService] = field(default_factory=dict)
     programs: set[str] = field(default_factory=set)
+    pythons: set[str] = field(default_factory=set)
     users: set[str] = field(default_factory=set)
     folders: dict[str, FolderNeed] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
@@ -49,6 +58,12 @@ class Collection:
             return False
         self.files[file.path] = file
         return True
+
+    def add_program(self, path: str, program: Program, unit: str, check: FileCheck) -> None:
+        """A program of fleet's own, of which every unit that runs it is restarted with it."""
+        known = self.files.get(path)
+        units = tuple(sorted({unit, *(known.restarts if known else ())}))
+        self.files[path] = RenderedFile(self.host, path, "", check=check, restarts=units, program=program)
 
     def add_service(self, service: RenderedService) -> None:
         """Take a unit that should be enabled and running."""
@@ -75,5 +90,6 @@ class Collection:
                 tuple(sorted(self.programs)),
                 tuple(sorted(self.users)),
                 tuple(self.folders[path] for path in sorted(self.folders)),
+                tuple(sorted(self.pythons)),
             ),
         )

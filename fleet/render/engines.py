@@ -10,7 +10,7 @@ from fleet.inventory.settings import parse_duration
 from fleet.render.artifacts import RenderedFile, RenderedService
 from fleet.render.collect import Collection
 from fleet.render.formats import FORMATS
-from fleet.render.relay_document import make_document, trusted_files
+from fleet.render.relay_document import RELAY_DRAIN_S, make_document, trusted_files
 from fleet.render.session import Session, check_content
 from fleet.render.views import make_entity_view, make_instance_view
 from fleet.targets import dcmqrscp, relay, shell, storescp, systemd, wlmscpfs
@@ -57,7 +57,8 @@ class _Process:
         self.entity, self.instance, self.run, self.stem = entity, instance, run, stem
         self.unit = f"fleet-{run.engine}-{stem}.service"
         text = run.settings.get("drain_timeout")
-        self.drain_s = max(1, round(parse_duration(text) if text else DEFAULT_DRAIN_S))
+        unsaid_s = RELAY_DRAIN_S if run.engine == "relay" else DEFAULT_DRAIN_S
+        self.drain_s = max(1, round(parse_duration(text) if text else unsaid_s))
         self.user: str = run.settings.get("user") or (relay.USER if run.engine == "relay" else DEBIAN_USER)
 
     def file(self, path: str, template: str, variables: Variables, **more: Any) -> None:
@@ -164,19 +165,35 @@ def _render_relay(process: _Process) -> None:
     path = f"{FOLDER}/relay-{process.stem}.json"
     spool = process.run.settings.get("spool") or f"/var/spool/fleet/relay-{process.stem}"
     document = make_document(process.session, process.entity, process.instance, spool)
+    python: str = process.run.settings.get("python") or relay.PYTHON
     for name, content in trusted_files(process.session.inventory, document):
         text = check_content(content, FORMATS["json"], process.host.name, name)  # ASCII lines, as PEM is
-        process.collection.add_file(RenderedFile(process.host.name, name, text, restarts=(process.unit,)))
+        # It reads them again for each association.
+        process.collection.add_file(RenderedFile(process.host.name, name, text))
     process.file(
         path,
         "relay.json.j2",
         {"document": document},
         mode=0o640,
         owner=f"root:{process.user}",
-        restarts=(process.unit,),
+        check=relay.make_config_check(python),
+        reloads=(process.unit,),
     )
-    process.unit_file("relay.service.j2", {"config_path": path}, (spool,))
-    process.collection.programs.add(relay.PROGRAM)
+    listen = document["listen"]
+    variables = {
+        "config_path": path,
+        "python": python,
+        "program": relay.PROGRAM,
+        # What a reload cannot change stands in the unit, which is restarted when it changes.
+        "fixed": f"{listen['address']} port {listen['port']}, spool {spool}, PDUs of {document['max_pdu_bytes']} bytes",
+        "cache": f"fleet-relay-{process.stem.replace(':', '=')}",  # a colon there would ask systemd for a link
+    }
+    process.unit_file("relay.service.j2", variables, (spool,))
+    program = process.session.programs.get(relay.PROGRAM_NAME)
+    if program is None:
+        raise UnfitValue(f"{relay.PROGRAM_NAME} was not handed to the rendering, and a relay is nothing without it")
+    process.collection.add_program(relay.PROGRAM, program, process.unit, relay.make_program_check(python))
+    process.collection.pythons.add(python)
     process.need_folder(spool, 0o700)
 
 

@@ -4,14 +4,16 @@ A host that cannot be rendered whole is left out and its reasons are returned as
 would be worse than none.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from collections.abc import Collection as Some
 from pathlib import Path
+from types import MappingProxyType
+from typing import Final
 
 from fleet.errors import Problem, TemplateError, UnfitValue
 from fleet.inventory.model import Host, Inventory
 from fleet.inventory.peers import Peers
-from fleet.render.artifacts import RenderedHost
+from fleet.render.artifacts import Program, RenderedHost
 from fleet.render.balance import render_balance
 from fleet.render.collect import Collection, fold_failures
 from fleet.render.engine import Templates
@@ -20,16 +22,27 @@ from fleet.render.session import PLAIN_TYPES, Session
 from fleet.render.team import render_team_files
 
 HostResult = tuple[RenderedHost | None, tuple[Problem, ...]]
+NO_PROGRAMS: Final[Mapping[str, Program]] = MappingProxyType({})
 Rendered = tuple[dict[str, RenderedHost], tuple[Problem, ...]]
 
 
 def render_fleet(
-    inventory: Inventory, peers: Peers, *, template_folder: Path | None = None, only: Some[str] | None = None
+    inventory: Inventory,
+    peers: Peers,
+    *,
+    template_folder: Path | None = None,
+    only: Some[str] | None = None,
+    programs: Mapping[str, Program] = NO_PROGRAMS,
 ) -> Rendered:
-    """Every host (or those named in `only`) by name, and why some are not among them."""
+    """Every host (or those named in `only`) by name, and why some are not among them.
+
+    `programs` are the files that hosts get as they are, by name: this room reads no file of fleet's own (W2).
+    """
     rendered: dict[str, RenderedHost] = {}
     problems: list[Problem] = []
-    for name, result, found in iterate_hosts(inventory, peers, template_folder=template_folder, only=only):
+    for name, result, found in iterate_hosts(
+        inventory, peers, template_folder=template_folder, only=only, programs=programs
+    ):
         problems += found
         if result is not None:
             rendered[name] = result
@@ -37,20 +50,25 @@ def render_fleet(
 
 
 def iterate_hosts(
-    inventory: Inventory, peers: Peers, *, template_folder: Path | None = None, only: Some[str] | None = None
+    inventory: Inventory,
+    peers: Peers,
+    *,
+    template_folder: Path | None = None,
+    only: Some[str] | None = None,
+    programs: Mapping[str, Program] = NO_PROGRAMS,
 ) -> Iterator[tuple[str, RenderedHost | None, tuple[Problem, ...]]]:
     """One host after the other, in the order of the files; each one's problems beside it."""
-    session, render = begin_hosts(inventory, peers, template_folder)
+    session, render = begin_hosts(inventory, peers, template_folder, programs)
     for host in inventory.hosts.values():
         if only is None or host.name in only:
             yield host.name, *render(session, host)
 
 
 def begin_hosts(
-    inventory: Inventory, peers: Peers, template_folder: Path | None
+    inventory: Inventory, peers: Peers, template_folder: Path | None, programs: Mapping[str, Program] = NO_PROGRAMS
 ) -> tuple[Session, Callable[[Session, Host], HostResult]]:
     """What all hosts share, and the function that renders one."""
-    return Session(inventory, peers, Templates(template_folder, PLAIN_TYPES)), render_host
+    return Session(inventory, peers, Templates(template_folder, PLAIN_TYPES), programs), render_host
 
 
 def render_host(session: Session, host: Host) -> HostResult:

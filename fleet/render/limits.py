@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -23,9 +23,9 @@ from fleet.errors import Problem, Severity, TemplateError
 from fleet.inventory.model import Inventory
 from fleet.inventory.peers import Peers
 from fleet.render import wire
-from fleet.render.artifacts import RenderedHost
+from fleet.render.artifacts import Program, RenderedHost
 from fleet.render.collect import TEMPLATE_CODE, fold_failures
-from fleet.render.hosts import Rendered, begin_hosts
+from fleet.render.hosts import NO_PROGRAMS, Rendered, begin_hosts
 
 _CHUNK_BYTES: Final = 1024 * 1024
 _MAX_LINE_BYTES: Final = 256 * 1024 * 1024
@@ -46,6 +46,7 @@ def render_fleet_limited(
     *,
     template_folder: Path | None = None,
     only: Collection[str] | None = None,
+    programs: Mapping[str, Program] = NO_PROGRAMS,
     limits: Limits = Limits(),
 ) -> Rendered:
     """As `render_fleet`, but a template that knows no bounds costs its own host only."""
@@ -53,7 +54,7 @@ def render_fleet_limited(
     problems: list[Problem] = []
     left = [name for name in inventory.hosts if only is None or name in only]
     while left:
-        batch = _Batch(inventory, peers, template_folder, tuple(left), limits)
+        batch = _Batch(inventory, peers, template_folder, programs, tuple(left), limits)
         for name, host, found in batch.results():
             left.remove(name)
             problems += found
@@ -78,6 +79,7 @@ class _Batch:
     inventory: Inventory
     peers: Peers
     template_folder: Path | None
+    programs: Mapping[str, Program]
     names: tuple[str, ...]
     limits: Limits
     died_at: str | None = None
@@ -95,7 +97,7 @@ class _Batch:
                     current = message["begin"]
                 elif "host" in message:
                     current = None
-                    yield wire.decode_result(message)
+                    yield wire.decode_result(message, self.programs)
                 elif "failure" in message:
                     raise TemplateError(f"rendering failed, and no template is at fault: {message['failure']}")
                 else:
@@ -140,7 +142,7 @@ class _Batch:
 
     def _render_to(self, pipe: Any) -> None:
         try:
-            session, render = begin_hosts(self.inventory, self.peers, self.template_folder)
+            session, render = begin_hosts(self.inventory, self.peers, self.template_folder, self.programs)
             for name in self.names:
                 _allow_more(self.limits.cpu_s_per_host)
                 pipe.write(wire.encode_begin(name))

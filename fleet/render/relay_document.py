@@ -10,12 +10,12 @@ from fleet.inventory.settings import parse_duration
 from fleet.render.archive import proxies_of
 from fleet.render.session import Session
 from fleet.targets import relay as target
+from fleet.targets.relay import TRUST_FOLDER
 
 SCHEMA: Final = "fleet.relay/1"
-TRUST_FOLDER: Final = "/etc/fleet/tls"
 _DEFAULT_MAX_PDU: Final = 131072
 _DEFAULT_MAX_ASSOCIATIONS: Final = 64
-_DEFAULT_DRAIN_S: Final = 60.0
+RELAY_DRAIN_S: Final = 60.0
 _DEFAULT_WAIT_S: Final = 60.0
 
 Document = dict[str, Any]
@@ -38,7 +38,7 @@ def make_document(session: Session, entity: Entity, instance: Instance, spool: s
         "spool": spool,
         "max_pdu_bytes": settings.get("max_pdu", _DEFAULT_MAX_PDU),
         "max_associations": settings.get("max_associations", _DEFAULT_MAX_ASSOCIATIONS),
-        "drain_timeout_s": parse_duration(drain) if drain else _DEFAULT_DRAIN_S,
+        "drain_timeout_s": parse_duration(drain) if drain else RELAY_DRAIN_S,
         "callers": [_caller(peer, proxies) for peer in session.peers.callers_of(entity)],
         "match": texts[0].match if texts else "all",
         "routes": routes,

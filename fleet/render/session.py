@@ -9,6 +9,7 @@ from fleet.errors import UnfitValue
 from fleet.inventory.model import Entity, Host, Inventory, Relay, VirtualService
 from fleet.inventory.peers import Peers
 from fleet.render.archive import ArchiveTables, Vendor, make_tables
+from fleet.render.artifacts import Program
 from fleet.render.balance_values import BALANCE_TYPES, Permitted, make_permitted
 from fleet.render.engine import Templates
 from fleet.render.formats import Format, format_of_template
@@ -39,6 +40,7 @@ class Session:
     inventory: Inventory
     peers: Peers
     templates: Templates
+    programs: Mapping[str, Program]
     _tables: dict[str, ArchiveTables] = field(default_factory=dict)
     _selected: dict[str, frozenset[str]] = field(default_factory=dict)
     _permitted: dict[str, Permitted] = field(default_factory=dict)

@@ -4,10 +4,19 @@ The child runs templates that nobody vouches for, so what it says is read as dat
 """
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from fleet.errors import Location, Problem, Severity
-from fleet.render.artifacts import FileCheck, FolderNeed, Needs, RenderedFile, RenderedHost, RenderedService
+from fleet.render.artifacts import (
+    FileCheck,
+    FolderNeed,
+    Needs,
+    Program,
+    RenderedFile,
+    RenderedHost,
+    RenderedService,
+)
 
 Result = tuple[str, RenderedHost | None, tuple[Problem, ...]]
 
@@ -34,11 +43,12 @@ def encode_result(result: Result) -> bytes:
     return _line({"host": name, "rendered": files, "problems": [_encode_problem(problem) for problem in problems]})
 
 
-def decode_result(message: dict[str, Any]) -> Result:
-    """The result that `encode_result` sent."""
+def decode_result(message: dict[str, Any], programs: Mapping[str, Program]) -> Result:
+    """The result that `encode_result` sent; a program's bytes do not travel, the child names it by its digest."""
     name: str = message["host"]
     rendered = message["rendered"]
-    host = None if rendered is None else _decode_host(name, rendered)
+    known = {program.digest: program for program in programs.values()}
+    host = None if rendered is None else _decode_host(name, rendered, known)
     return name, host, tuple(_decode_problem(problem) for problem in message["problems"])
 
 
@@ -57,28 +67,30 @@ def _encode_host(host: RenderedHost) -> list[Any]:
             file.restarts,
             file.reloads,
             file.handler,
+            file.program.digest if file.program else None,
         ]
         for file in host.files
     ]
     services = [[each.unit, each.ours, each.port, each.drain_s] for each in host.services]
     folders = [[each.path, each.owner, each.mode] for each in host.needs.folders]
-    return [files, services, host.needs.programs, host.needs.users, folders]
+    return [files, services, host.needs.programs, host.needs.pythons, host.needs.users, folders]
 
 
-def _decode_host(name: str, value: list[Any]) -> RenderedHost:
-    files, services, programs, users, folders = value
+def _decode_host(name: str, value: list[Any], known: Mapping[str, Program]) -> RenderedHost:
+    files, services, programs, pythons, users, folders = value
     return RenderedHost(
         name,
-        tuple(_decode_file(name, file) for file in files),
+        tuple(_decode_file(name, file, known) for file in files),
         tuple(RenderedService(*service) for service in services),
-        Needs(tuple(programs), tuple(users), tuple(FolderNeed(*folder) for folder in folders)),
+        Needs(tuple(programs), tuple(users), tuple(FolderNeed(*folder) for folder in folders), tuple(pythons)),
     )
 
 
-def _decode_file(host: str, value: list[Any]) -> RenderedFile:
-    path, content, mode, owner, check, restarts, reloads, handler = value
+def _decode_file(host: str, value: list[Any], known: Mapping[str, Program]) -> RenderedFile:
+    path, content, mode, owner, check, restarts, reloads, handler, digest = value
     made = FileCheck(*check) if check else None
-    return RenderedFile(host, path, content, mode, owner, made, tuple(restarts), tuple(reloads), handler)
+    program = known[digest] if digest else None
+    return RenderedFile(host, path, content, mode, owner, made, tuple(restarts), tuple(reloads), handler, program)
 
 
 def _encode_problem(problem: Problem) -> list[Any]:

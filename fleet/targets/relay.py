@@ -6,21 +6,74 @@ braces cannot turn into one.
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fleet.errors import Problem
 from fleet.inventory.model import Entity, Inventory, Relay, Route
+from fleet.targets.file_check import FileCheck
 from fleet.targets.refusal import cannot_carry, unfit
 from fleet.targets.text import explain_control
 
 TARGET = "relay"
-PROGRAM = "/usr/local/bin/fleet"
+# Of ours alone, so that no package and no pip touches it; read by everybody, written by root.
+PROGRAM_NAME = "fleet-relay.pyz"
+PROGRAM_FOLDER = "/usr/local/lib/dicom-fleet"
+PROGRAM = f"{PROGRAM_FOLDER}/{PROGRAM_NAME}"
+PYTHON = "/usr/bin/python3"
 USER = "fleet-relay"
+CONFIG_FOLDER = "/etc/fleet"
+TRUST_FOLDER = f"{CONFIG_FOLDER}/tls"
 _VARIABLES_COME_FROM = ("fleet", "vars", "hosts", "entities")
 _VARIABLE = re.compile(r"\{\{\s*([A-Za-z_][A-Za-z0-9_]{0,62})\s*\}\}")
 _BROKEN = re.compile(r"\{\{|\}\}|\{%|\{#")
 _KEYWORD = re.compile(r"\{([A-Z][A-Za-z0-9]{0,63})\}")
+
+
+# A file is judged by the program that will read it: the one that is being put there, else the one that is there.
+# The same holds for the certificates that it names: staged ones are looked at where they wait.
+_CHECK = f"""\
+python=@PYTHON@
+program={PROGRAM}
+staged={PROGRAM_FOLDER}/.fleet-stage/new/{PROGRAM_NAME}
+[ ! -f "$staged" ] || program=$staged
+[ -x "$python" ] || {{ echo "$python is not on this host"; exit 75; }}
+[ -f "$program" ] || {{ echo "$program is not on this host"; exit 75; }}
+check_config() {{
+  : >"$2/edits"
+  for file in {TRUST_FOLDER}/.fleet-stage/new/*; do
+    [ ! -f "$file" ] || echo "s#\"{TRUST_FOLDER}/${{file##*/}}\"#\"$file\"#g" >>"$2/edits"
+  done
+  sed -f "$2/edits" "$1" >"$2/${{1##*/}}" || exit 75
+  TMPDIR=$2 timeout -k 5 50 "$python" -I -B "$program" check "$2/${{1##*/}}"
+}}
+"""
+_CHECK_CONFIG = _CHECK + 'check_config "$1" "$2"\n'
+# A new program has to carry out every file that stays as it is; files that change are asked about by themselves.
+_CHECK_PROGRAM = (
+    _CHECK
+    + f"""\
+"$python" -I -B "$1" --help >/dev/null || {{ echo "$python does not run it"; exit 1; }}
+status=0
+for config in {CONFIG_FOLDER}/relay-*.json; do
+  [ -f "$config" ] && [ ! -f "{CONFIG_FOLDER}/.fleet-stage/new/${{config##*/}}" ] || continue
+  check_config "$config" "$2" || status=$?
+done
+exit $status
+"""
+)
+
+
+def make_config_check(python: str) -> FileCheck:
+    """Whether the relay's program, the new one where there is one, can carry out a file."""
+    return FileCheck(f"{PROGRAM_NAME} check", _CHECK_CONFIG.replace("@PYTHON@", shlex.quote(python)))
+
+
+def make_program_check(python: str) -> FileCheck:
+    """Whether a program runs on the host, and can carry out the files that stay."""
+    script = _CHECK_PROGRAM.replace("@PYTHON@", shlex.quote(python))
+    return FileCheck(f"{PROGRAM_NAME} check of the files that stay", script)
 
 
 def find_variables(text: str) -> tuple[str, ...]:

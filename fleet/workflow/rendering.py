@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 
 from fleet.errors import InvalidInventory
-from fleet.render.artifacts import RenderedHost
+from fleet.inventory.model import Inventory
+from fleet.render.artifacts import Program, RenderedHost, make_program
+from fleet.targets.relay import PROGRAM_NAME
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading
 
@@ -16,8 +18,21 @@ def render_hosts(reading: Reading, context: Context, names: Sequence[str] | None
     from fleet.render.limits import render_fleet_limited  # loads jinja2: only verbs that render pay
 
     rendered, problems = render_fleet_limited(
-        reading.inventory, reading.peers, template_folder=context.templates, only=names
+        reading.inventory,
+        reading.peers,
+        template_folder=context.templates,
+        only=names,
+        programs=_read_programs(reading.inventory),
     )
     if problems:
         raise InvalidInventory(tuple(problems))
     return rendered
+
+
+def _read_programs(inventory: Inventory) -> Mapping[str, Program]:
+    """The files that hosts of this inventory get as they are: the relay's program where there is a relay."""
+    if not any(entity.engine == "relay" and entity.instances for entity in inventory.entities):
+        return {}
+    from fleet.relay.bundle import read_bundle  # in a checkout it is made now, which looks for pydicom
+
+    return {PROGRAM_NAME: make_program(read_bundle())}

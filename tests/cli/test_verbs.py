@@ -1,6 +1,7 @@
 """The verbs that only read and show, each as a person types it, slips included."""
 
 import csv
+import hashlib
 import json
 import stat
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from fleet.documents import list_schemas
 from fleet.push.host_keys import HostKey
 from fleet.push.ssh import connector
+from fleet.relay.bundle import make_bundle
 from tests.cli.conftest import box
 from tests.cli.doors import Door, spawn
 from tests.verify.peers import Peer, answer_well, serving
@@ -277,6 +279,29 @@ def test_a_template_outside_the_inventory_is_refused(hosts: Door, template: str)
 def test_render_shows_one_hosts_files_as_text_and_as_json(hosts: Door) -> None:
     assert hosts("render", "-l", "north-1").out == "==> north-1:/etc/note (0644 root:root) <==\nhello\n\n"
     assert [each["host"] for each in hosts("render", "-o", "json").json["files"]] == ["north-1", "north-2"]
+
+
+def test_render_writes_a_relay_s_program_and_shows_it_by_what_it_is_known_by(hosts: Door, tmp_path: Path) -> None:
+    hosts.write(
+        HEAD
+        + host_rows(("north-1",))
+        + """
+entities:
+  - {ae_title: R, kind: relay, provides: [storage], instances: [{host: north-1, port: 11112}], run: {engine: relay}}
+  - {ae_title: A, kind: archive, address: 127.0.0.2, port: 104, provides: [storage]}
+flows: [{from: R, to: A, services: [storage]}]
+relays: [{entity: R, timezone: Europe/Lisbon, routes: [{name: all, to: {primary: [{ae_title: A}]}}]}]
+"""
+    )
+    program = make_bundle()
+    digest, path = hashlib.sha256(program).hexdigest(), "usr/local/lib/dicom-fleet/fleet-relay.pyz"
+    shown = hosts("render")
+    assert shown.status == 0, shown.err
+    assert f"==> north-1:/{path} (0644 root:root) <==\n(binary, {len(program)} bytes, sha256 {digest})" in shown.out
+    (row,) = (each for each in hosts("render", "-o", "json").json["files"] if each["path"] == f"/{path}")
+    assert (row["content"], row["sha256"], row["size_bytes"]) == (None, digest, len(program))
+    assert hosts("render", "-d", str(tmp_path / "out")).status == 0
+    assert (tmp_path / "out/north-1" / path).read_bytes() == program
 
 
 # verify --targets ----------------------------------------------------------------------------------------

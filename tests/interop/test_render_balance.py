@@ -364,8 +364,7 @@ def test_the_example_s_units_are_understood_by_systemd(tmp_path: Path) -> None:
     assert len(units) >= 4
     for file in units:
         path = tmp_path / file.path.rpartition("/")[2]
-        content = file.content.replace("/usr/local/bin/fleet", "/bin/true")
-        path.write_text(content, encoding="ascii")
+        path.write_text(file.content, encoding="ascii")
         done = subprocess.run(
             ["systemd-analyze", "verify", str(path)], capture_output=True, text=True, timeout=60, check=False
         )

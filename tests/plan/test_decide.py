@@ -25,7 +25,15 @@ from fleet.plan.steps import (
     WriteFile,
     WriteReason,
 )
-from fleet.render.artifacts import FileCheck, FolderNeed, Needs, RenderedFile, RenderedHost, RenderedService
+from fleet.render.artifacts import (
+    FileCheck,
+    FolderNeed,
+    Needs,
+    RenderedFile,
+    RenderedHost,
+    RenderedService,
+    make_program,
+)
 
 CONF = RenderedFile("north-1", "/etc/dcmtk/dcmqrscp.cfg", "HostTable BEGIN\n", 0o640, "root:dcmtk")
 UP = ObservedService("dcmqrscp.service", "loaded", "active", "enabled")
@@ -316,3 +324,32 @@ def test_a_plan_counts_what_it_would_do() -> None:
     blocked = plan(render(CONF), observe(see(CONF, "x\n")))
     counts = Plan((changing, blocked, plan(render(), observe()))).counts
     assert (counts.hosts, counts.changing, counts.blocked, counts.writes, counts.units) == (3, 2, 1, 3, 2)
+
+
+def test_a_program_is_written_as_it_is_and_not_again() -> None:
+    file = RenderedFile("north-1", "/usr/local/lib/x", "", program=make_program(b"PK\0\xff"))
+    (write,) = plan(render(file), observe()).writes
+    assert (write.after.content, write.after.digest) == (b"PK\0\xff", hashlib.sha256(b"PK\0\xff").hexdigest())
+    there = ObservedFile(file.path, FileKind.FILE, file.digest, 0o644, "root:root", managed=True)
+    assert plan(render(file), observe(there, manifest=own(file))).is_empty
+
+
+@pytest.mark.parametrize(("version", "words"), [("3.9.2", "is Python 3.9.2, and"), ("", "is not on the host")])
+def test_a_host_whose_python_cannot_run_the_relay_is_refused(version: str, words: str) -> None:
+    observed = observe(missing=Missing(pythons=(("/usr/bin/python3", version),)))
+    (problem,) = plan(render(), observed).problems
+    assert problem.code == "python-unfit"
+    assert words in problem.message
+    assert "run.python" in problem.message
+
+
+def test_a_relay_is_not_removed_while_its_spool_holds_something() -> None:
+    unit = "fleet-relay-R.service"
+    observed = observe(manifest=own(units=(unit,)), services={unit: replace(UP, unit=unit)})
+    assert codes(plan(render(), observed)) == []
+    held = replace(observed, undelivered={unit: "3 queued left in /var/spool/fleet/relay-R"})
+    (problem,) = plan(render(), held).problems
+    assert problem.code == "spool-not-empty"
+    assert "3 queued left in" in problem.message
+    wanted = render(services=(RenderedService(unit, True),))  # it stays: what waits in its spool is its business
+    assert codes(plan(wanted, held)) == []

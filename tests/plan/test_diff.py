@@ -59,3 +59,15 @@ def test_equal_changes_are_folded_and_the_odd_one_comes_first() -> None:
 
 def test_a_unit_step_is_one_sentence_with_its_reason() -> None:
     assert describe_step(RestartUnit("a.service", UnitReason.OWED, "-", "-")) == ("restart a.service (owed)",)
+
+
+def test_a_binary_file_is_told_by_size_and_digest_and_not_by_lines() -> None:
+    before, after = FileState("0" * 64, 0o644, "root:root"), FileState("1" * 64, 0o644, "root:root", b"PK\0\x03\x04")
+    assert diff_file("/usr/local/x", before, after) == [
+        "--- /usr/local/x",
+        "+++ /usr/local/x",
+        f"-binary, bytes not asked for, sha256 {'0' * 64}",
+        f"+binary, 5 bytes, sha256 {'1' * 64}",
+    ]
+    assert diff_file("/x", None, after)[-2:] == ["-(no file)", f"+binary, 5 bytes, sha256 {'1' * 64}"]
+    assert diff_file("/x", after, None)[-2:] == [f"-binary, 5 bytes, sha256 {'1' * 64}", "+(no file)"]

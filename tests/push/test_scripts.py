@@ -12,7 +12,7 @@ from fleet.push.observe import observe_host
 from fleet.push.outcome import Outcome
 from fleet.push.stage import make_stage_script
 from fleet.push.switch import make_switch_script
-from fleet.render.artifacts import FileCheck, FolderNeed, Needs, RenderedHost, RenderedService
+from fleet.render.artifacts import FileCheck, FolderNeed, Needs, RenderedHost, RenderedService, make_program
 from tests.push.local_host import LocalTransport
 from tests.push.scenes import converge, list_leftovers, make_plan, rendered_file, rendered_host
 
@@ -241,3 +241,57 @@ def test_open_associations_are_counted_on_the_services_own_ports(transport: Loca
     assert observe_host(system, transport, deadline_s=30).facts.connections == {104: 0, 11112: 2}
     (root / "proc/net/tcp6").write_text(NET_TCP6)
     assert observe_host(system, transport, deadline_s=30).facts.connections == {104: 0, 11112: 3}
+
+
+def test_a_program_of_any_bytes_arrives_whole_once_and_is_replaced_as_a_whole(
+    transport: LocalTransport, root: Path
+) -> None:
+    first, second = (make_program(bytes(range(256)) * 4000 + tail) for tail in (b"\0one", b"\ntwo"))
+    path = "/usr/local/lib/dicom-fleet/fleet-relay.pyz"
+    for program in (first, second):
+        host = rendered_host(rendered_file(path, "", program=program))
+        assert converge(host, transport).outcome is Outcome.CONVERGED
+        assert (root / path[1:]).read_bytes() == program.content
+        (observe, stage, *_) = transport.scripts
+        assert len(stage.text) > len(program.content) > len(observe.text)
+        seen = observe_host(host, transport, deadline_s=30).files[path]
+        assert (seen.digest, seen.content) == (program.digest, None)
+        transport.scripts.clear()
+        assert converge(host, transport).outcome is Outcome.UNCHANGED
+        assert [script.verb for script in transport.scripts] == ["observe"]
+        transport.scripts.clear()
+    assert list_leftovers(root) == []
+
+
+def test_a_host_says_which_python_it_has_where_it_is_too_old_or_none(transport: LocalTransport, root: Path) -> None:
+    for name, body in (
+        ("old", "echo 3.9.2; exit 1"),
+        ("new", "echo 3.11.2"),
+        ("odd", "echo 'no\npython' >&2; exit 127"),
+    ):
+        program = root / "usr/bin" / name
+        program.write_text(f"#!/bin/sh\n{body}\n")
+        program.chmod(0o755)
+    pythons = tuple(f"/usr/bin/{name}" for name in ("gone", "new", "odd", "old"))
+    host = RenderedHost("north-1", needs=Needs(pythons=pythons))
+    seen = observe_host(host, transport, deadline_s=30)
+    assert seen.missing.pythons == (("/usr/bin/gone", ""), ("/usr/bin/odd", ""), ("/usr/bin/old", "3.9.2"))
+
+
+def test_a_relay_that_is_no_longer_wanted_is_asked_what_its_spool_holds(transport: LocalTransport, root: Path) -> None:
+    answer = root.parent / "relay-says"
+    answer.write_text("echo '3 queued left in /spool'; echo $* >>/dev/stderr; exit 2")
+    unit = rendered_file(
+        "/etc/systemd/system/fleet-relay-R.service",
+        f"[Service]\nExecStart=/bin/sh {answer} run /etc/fleet/relay-R.json\nExecReload=/bin/true\n",
+    )
+    host = rendered_host(unit, services=(RenderedService("fleet-relay-R.service", ours=True),))
+    assert converge(host, transport).outcome is Outcome.CONVERGED
+    assert observe_host(host, transport, deadline_s=30).undelivered == {}
+    refused = converge(RenderedHost("north-1"), transport)
+    assert refused.outcome is Outcome.REFUSED
+    assert "3 queued left in /spool | left /etc/fleet/relay-R.json" in refused.detail
+    assert (root / unit.path[1:]).exists()
+    answer.write_text("exit 0")
+    assert converge(RenderedHost("north-1"), transport).outcome is Outcome.CONVERGED
+    assert not (root / unit.path[1:]).exists()

@@ -162,3 +162,28 @@ def test_verbs_without_a_relay_say_so(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit) as raised:
         main(["dance", str(path)])
     assert raised.value.code == 64
+
+
+def test_what_is_left_is_told_by_a_relay_that_runs_and_by_a_spool_that_lies_still(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
+        assert main(["left", str(relay.config)]) == 0
+        relay.ask("pause", destination="ARCHIVE")
+        send(relay, tmp_path, "1.2.50", "1.2.51")
+        capsys.readouterr()
+        assert main(["left", str(relay.config)]) == 2
+        assert capsys.readouterr().out == f"2 queued left in {relay.spool}\n"
+        assert relay.stop() == 0
+        assert main(["left", str(relay.config)]) == 2
+        assert capsys.readouterr().out == f"2 queued left in {relay.spool}\n"
+        relay.start()
+        relay.ask("resume", destination="ARCHIVE")
+        wait_for(lambda: main(["left", str(relay.config)]) == 0)
+
+
+def test_nothing_is_left_where_no_spool_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "relay.json"
+    path.write_text(json.dumps(make_document(tmp_path / "spool")))
+    assert main(["left", str(path)]) == 0
+    assert not (tmp_path / "spool").exists()

@@ -8,11 +8,13 @@ from fleet.errors import Problem
 from fleet.inventory.load import load_inventory
 from fleet.inventory.model import Inventory
 from fleet.inventory.peers import Peers
-from fleet.render.artifacts import RenderedFile, RenderedHost
+from fleet.render.artifacts import RenderedFile, RenderedHost, make_program
 from fleet.render.hosts import render_fleet
 from fleet.targets.products import check_targets
 from fleet.validate import schema
 
+# Stands for the relay's program, whose bytes change with every line of the relay.
+PROGRAMS = {"fleet-relay.pyz": make_program(b"#!/usr/bin/env python3\n\0a stand-in\n")}
 EXAMPLE = Path(__file__).parents[1] / "cases" / "render" / "example" / "inventory"
 
 
@@ -26,15 +28,16 @@ class Built:
 
     def render(self, template_folder: Path | None = None) -> dict[str, RenderedHost]:
         """Every host; problems are the test's failure."""
-        rendered, problems = render_fleet(self.inventory, self.peers, template_folder=template_folder)
+        rendered, problems = render_fleet(
+            self.inventory, self.peers, template_folder=template_folder, programs=PROGRAMS
+        )
         assert problems == (), [str(problem) for problem in problems]
         return rendered
 
     def render_problems(self, template_folder: Path | None = None) -> list[str]:
         """What rendering refuses, as a user reads it."""
-        return [
-            str(problem) for problem in render_fleet(self.inventory, self.peers, template_folder=template_folder)[1]
-        ]
+        found = render_fleet(self.inventory, self.peers, template_folder=template_folder, programs=PROGRAMS)
+        return [str(problem) for problem in found[1]]
 
     def file(self, host: str, path: str) -> RenderedFile:
         """One rendered file."""

@@ -1,6 +1,7 @@
 """Whole hosts: same inventory, same bytes; what each file says follows from flows, probers and checks."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -10,11 +11,21 @@ import pytest
 from fleet.documents import read_schema
 from fleet.errors import UnfitValue
 from fleet.plan.decide import check_words
+from fleet.plan.grammar import STAGE_NAME
 from fleet.render.formats import FORMATS
 from fleet.render.hosts import render_fleet
 from fleet.render.session import check_content
-from fleet.targets import systemd
-from tests.render.building import ARCHIVE, EXAMPLE, RECEIVER, archive_with_callers, build, quote_yaml, read_inventory
+from fleet.targets import relay, systemd
+from tests.render.building import (
+    ARCHIVE,
+    EXAMPLE,
+    PROGRAMS,
+    RECEIVER,
+    archive_with_callers,
+    build,
+    quote_yaml,
+    read_inventory,
+)
 
 EXPECTED = EXAMPLE.parent / "expected"
 
@@ -22,7 +33,8 @@ EXPECTED = EXAMPLE.parent / "expected"
 def test_the_example_renders_to_the_bytes_that_were_read_by_a_person() -> None:
     """Change a template, then `python -m tests.render.write_expected` and read the difference."""
     rendered = read_inventory(EXAMPLE).render()
-    made = {f"{name}{file.path}": file.content for name, host in rendered.items() for file in host.files}
+    texts = [file for host in rendered.values() for file in host.files if file.program is None]
+    made = {f"{file.host}{file.path}": file.content for file in texts}
     kept = {
         str(path.relative_to(EXPECTED)): path.read_text(encoding="utf-8")
         for path in EXPECTED.rglob("*")
@@ -43,7 +55,7 @@ def test_every_word_may_reach_a_host() -> None:
 def test_every_file_ends_in_a_newline_and_is_plain_ascii() -> None:
     # T17
     for host in read_inventory(EXAMPLE).render().values():
-        for file in host.files:
+        for file in (each for each in host.files if each.program is None):
             assert file.content.endswith("\n")
             assert file.content.isascii()
             assert "\r" not in file.content
@@ -160,16 +172,16 @@ def test_two_instances_on_one_host_have_units_of_their_own(tmp_path: Path) -> No
 
 def test_only_who_needs_a_low_port_gets_the_capability(tmp_path: Path) -> None:
     example = read_inventory(EXAMPLE)
-    relay = example.file("north-relay-1", "/etc/systemd/system/fleet-relay-NORTH_RELAY.service").content
-    assert "CAP_NET_BIND_SERVICE" not in relay
+    unit = example.file("north-relay-1", "/etc/systemd/system/fleet-relay-NORTH_RELAY.service").content
+    assert "CAP_NET_BIND_SERVICE" not in unit
     low = tmp_path / "inventory"
     shutil.copytree(EXAMPLE, low)
     north = low / "sites" / "north.yml"
     north.chmod(0o644)
     text = north.read_text(encoding="utf-8").replace("north-relay-1, port: 11112", "north-relay-1, port: 104")
     north.write_text(text, encoding="utf-8")
-    relay = read_inventory(low).file("north-relay-1", "/etc/systemd/system/fleet-relay-NORTH_RELAY.service").content
-    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in relay
+    unit = read_inventory(low).file("north-relay-1", "/etc/systemd/system/fleet-relay-NORTH_RELAY.service").content
+    assert "AmbientCapabilities=CAP_NET_BIND_SERVICE" in unit
 
 
 def test_a_worklist_has_a_folder_and_a_lock_for_its_title() -> None:
@@ -262,5 +274,59 @@ def test_a_relay_to_an_unknown_destination_is_not_rendered(tmp_path: Path) -> No
 def test_every_header_says_whose_file_it_is() -> None:
     for host in read_inventory(EXAMPLE).render().values():
         for file in host.files:
-            if not file.path.endswith((".json", ".pem", "lockfile")):
+            if not file.path.endswith((".json", ".pem", "lockfile", ".pyz")):
                 assert "Managed by fleet" in file.content.splitlines()[0 if file.content[0:2] != "#!" else 1]
+
+
+RELAYS = """\
+fleet: {name: t}
+site: n
+hosts: {h1: {address: 10.0.0.1}}
+entities:
+  - {ae_title: R, kind: relay, provides: [storage], instances: [{host: h1, port: 11112}], run: {engine: relay}}
+  - {ae_title: S, kind: relay, provides: [storage], instances: [{host: h1, port: 11113}],
+     run: {engine: relay, python: /usr/bin/python3.12}}
+  - {ae_title: A, kind: archive, address: 10.0.0.2, port: 104, provides: [storage]}
+flows: [{from: "R,S", to: A, services: [storage]}]
+relays:
+  - {entity: "R,S", timezone: Europe/Lisbon, routes: [{name: all, to: {primary: [{ae_title: A}]}}]}
+"""
+
+
+def test_two_relays_of_a_host_share_their_program_and_both_restart_with_it(tmp_path: Path) -> None:
+    host = build(tmp_path, RELAYS).render()["h1"]
+    (program,) = (file for file in host.files if file.program is not None)
+    assert (program.path, program.mode, program.owner) == (relay.PROGRAM, 0o644, "root:root")
+    assert program.restarts == ("fleet-relay-R.service", "fleet-relay-S.service")
+    assert program.data == PROGRAMS["fleet-relay.pyz"].content
+    assert host.needs.pythons == ("/usr/bin/python3", "/usr/bin/python3.12")
+    assert not host.needs.programs
+    config = next(file for file in host.files if file.path == "/etc/fleet/relay-S.json")
+    assert (config.reloads, config.restarts) == (("fleet-relay-S.service",), ())
+    assert config.check is not None
+    assert "python=/usr/bin/python3.12" in config.check.script
+
+
+def test_what_a_reload_of_a_relay_cannot_change_changes_its_unit(tmp_path: Path) -> None:
+    path = "/etc/systemd/system/fleet-relay-R.service"
+    before = build(tmp_path / "a", RELAYS).file("h1", path)
+    for change in ("port: 11119", "port: 11112, address: 10.0.0.9"):
+        assert build(tmp_path / change, RELAYS.replace("port: 11112", change)).file("h1", path) != before
+    for change in ("spool: /srv/spool", "max_pdu: 65536"):
+        text = RELAYS.replace("run: {engine: relay}", f"run: {{engine: relay, {change}}}")
+        assert build(tmp_path / change[:5], text).file("h1", path) != before
+    text = RELAYS.replace("{name: all,", "{name: other,")
+    assert build(tmp_path / "b", text).file("h1", path) == before
+
+
+def test_without_the_relay_s_program_its_host_is_not_rendered(tmp_path: Path) -> None:
+    built = build(tmp_path, RELAYS)
+    rendered, problems = render_fleet(built.inventory, built.peers)
+    assert rendered == {}
+    assert "fleet-relay.pyz was not handed" in problems[0].message
+
+
+def test_staged_programs_and_certificates_are_looked_for_where_fleet_stages() -> None:
+    script = relay.make_program_check("/usr/bin/python3").script + relay.make_config_check("/usr/bin/python3").script
+    assert f"/{STAGE_NAME}/new/" in script
+    assert len(set(re.findall(r"/\.[a-z-]+/[a-z]+/", script))) == 1

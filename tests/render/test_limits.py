@@ -14,7 +14,7 @@ from fleet.render import limits as module
 from fleet.render.hosts import render_fleet
 from fleet.render.limits import Limits, render_fleet_limited
 from tests.render.building import EXAMPLE as EXAMPLE_FOLDER
-from tests.render.building import Built, build, read_inventory
+from tests.render.building import PROGRAMS, Built, build, read_inventory
 
 TWO_HOSTS = """\
 fleet: {name: test}
@@ -70,8 +70,8 @@ def test_every_snippet_of_the_list_ends_within_its_host_s_limit(tmp_path: Path) 
 
 def test_the_limited_rendering_is_the_same_as_the_free_one() -> None:
     built = read_inventory(EXAMPLE_FOLDER)
-    free = render_fleet(built.inventory, built.peers)
-    limited = render_fleet_limited(built.inventory, built.peers)
+    free = render_fleet(built.inventory, built.peers, programs=PROGRAMS)
+    limited = render_fleet_limited(built.inventory, built.peers, programs=PROGRAMS)
     assert limited == free
     assert list(limited[0]) == list(built.inventory.hosts)
 

@@ -128,6 +128,27 @@ observe_program() {
   esac
 }
 
+# index path: a Python for the relay, which needs 3.11
+observe_python() {
+  version=$("$root$2" -I -B -c 'import sys
+print(*sys.version_info[:3], sep=".")
+sys.exit(sys.version_info < (3, 11))' </dev/null 2>/dev/null) || say "no-python $1 $(blob "$version")"
+}
+
+# wanted units. A relay that would be removed is asked what its spool still holds; by its unit's own words, since
+# nobody renders it any more.
+observe_unwanted_relays() {
+  [ -f "$state/manifest" ] && [ -r "$state/manifest" ] || return 0
+  while read -r word unit rest; do
+    case $unit in *[!A-Za-z0-9:_.@-]*) continue ;; fleet-relay-*.service) ;; *) continue ;; esac
+    case " $* " in *" $unit "*) continue ;; esac
+    file=$root/etc/systemd/system/$unit
+    [ "$word" = unit ] && [ -f "$file" ] && [ ! -L "$file" ] || continue
+    command=$(sed -n 's/^ExecStart=\(.*\) run \(.*\)$/\1 left \2/p' "$file")
+    left=$(sh -c "exec $command" </dev/null 2>&1) || say "undelivered $unit $(blob "${left:-it did not say}")"
+  done <"$state/manifest"
+}
+
 # list-file name: in /etc/passwd or /etc/group, or wherever the host's name service looks.
 is_listed() {
   if [ -n "$root" ] && [ ! -f "$root/etc/$1" ]; then return 0; fi

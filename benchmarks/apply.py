@@ -17,10 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from benchmarks.figures import Figure, Unmeasured
-from benchmarks.peers import Peers, cache_folder, install_peers, open_python_layer, read_versions
+from benchmarks.peers import Peers, cache_folder, install_peers, read_versions
 from tests.lab.hospital import FLEET
 from tests.lab.laboratory import Lab
 from tests.lab.needs import find_missing_needs
+from tests.lab.python_layer import open_python_layer
 
 HOSTS = 20
 ROUNDS = 5

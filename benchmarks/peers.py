@@ -2,12 +2,11 @@
 
 Ansible and pyinfra live in a virtual environment of their own below the project's cache folder, in whatever version
 the package index has; what was measured is told with the figures. Ansible needs a Python on the hosts, which the
-lab's hosts have not: they get Debian's as one more layer below their disks, which nobody else looks at.
+lab's hosts have not: they get Debian's as one more layer below their disks (tests/lab/python_layer.py).
 """
 
 import importlib.metadata
 import os
-import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -76,25 +75,6 @@ def read_versions(programs: Path) -> dict[str, str]:
     places = [str(path) for path in programs.parent.glob("lib/python*/site-packages")]
     found = importlib.metadata.distributions(path=places)
     return {each.name: each.version for each in found if each.name in DISTRIBUTIONS}
-
-
-def open_python_layer(cache: Path) -> Path:
-    """A folder with nothing but Debian's Python in it, as a layer below a host's disk."""
-    folder = cache / "peers" / "python-layer"
-    if not (folder / "usr/bin/python3").exists():
-        debs = cache / "peers" / "debs"
-        debs.mkdir(parents=True, exist_ok=True)
-        debs.chmod(0o777)  # apt downloads as a user of its own
-        command = ["apt-cache", "depends", "python3-minimal"]
-        said = subprocess.run(command, check=True, timeout=60, capture_output=True, text=True).stdout
-        version = re.search(r"Depends: python(3[.0-9]+)-minimal", said)
-        assert version is not None, said
-        parts = (f"python{version[1]}-minimal", f"libpython{version[1]}-minimal", f"libpython{version[1]}-stdlib")
-        command = ["apt-get", "download", "-q", "python3-minimal", *parts]
-        subprocess.run(command, cwd=debs, check=True, timeout=300, capture_output=True)
-        for deb in sorted(debs.glob("*.deb")):
-            subprocess.run(["dpkg-deb", "--extract", deb, folder], check=True, timeout=120)
-    return folder
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,6 +70,11 @@ class LabHost:
         return (self._folder / "console.log").read_text(encoding="utf-8", errors="replace")
 
     @property
+    def disk(self) -> Path:
+        """The root of its file system, for who would look at many files; a running host's own mounts do not show."""
+        return self._folder / "root"
+
+    @property
     def network(self) -> NetworkNamespace:
         """Where a test may open connections of its own as this host; a boot makes a new one of the name."""
         return self._namespace
@@ -152,7 +157,7 @@ class LabHost:
         """A factory-new disk that carries nothing but this host's identity and the login."""
         if self.is_running:
             self.cut_power()
-        root, layers = self._folder / "root", self._folder / "layers"
+        root, layers = self.disk, self._folder / "layers"
         if root.is_mount():
             _run(["umount", str(root)])
         _run(["rm", "-rf", "--one-file-system", str(layers)])
@@ -176,7 +181,7 @@ class LabHost:
             "--link-journal=no", "--resolv-conf=off", "--timezone=off", "--console=pipe",
             f"--capability={CAPABILITIES}", f"--network-namespace-path={self._namespace.path}",
             f"--machine={self._namespace.name}", f"--hostname={self.name}",
-            f"--directory={self._folder / 'root'}",
+            f"--directory={self.disk}",
         ]  # fmt: skip
         with (self._folder / "console.log").open("ab") as console:
             self._nspawn = subprocess.Popen(
@@ -202,7 +207,7 @@ class LabHost:
     def remove(self) -> None:
         """Machine, disk and key."""
         self.cut_power()
-        _run(["umount", str(self._folder / "root")])
+        _run(["umount", str(self.disk)])
         _run(["rm", "-rf", "--one-file-system", str(self._folder)])
 
     def _write_identity(self, root: Path) -> None:

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -74,9 +75,10 @@ class Lab:
         hosts = [self.hosts[name] for name in names] or list(self.hosts.values())
         self._boot(hosts, install=True)
 
-    def add_host(self, name: str, address: str) -> LabHost:
-        """One more machine on the same switch; earlier hosts do not know its name."""
-        host = self.hosts[name] = LabHost(name, address, self._place)
+    def add_host(self, name: str, address: str, *layers: Path) -> LabHost:
+        """One more machine on the same switch, `layers` over its root folder; earlier hosts do not know its name."""
+        place = replace(self._place, lower_folders=(*layers, *self._place.lower_folders))
+        host = self.hosts[name] = LabHost(name, address, place)
         self._boot([host], install=True)
         return host
 

@@ -5,8 +5,8 @@ The rules that everything else rests on:
 * An instance counts once its file has its final name, file and folder are on disk, and its rows are committed with
   `synchronous=FULL`. Before that it has a `.part` name or no row; what has no row was never acknowledged (T60).
 * A file is never changed. Names are random ids of our own; nothing of a peer's goes into a path (T67).
-* Marks of deliveries are committed without waiting for the disk: they survive the death of the process, and a power
-  cut can at most make one instance go out twice.
+* Deliveries are noted in a file at once and carried into the queue by the next transaction (`marks`), without waiting
+  for the disk: they survive the death of the process, and a power cut can at most make one instance go out twice.
 * To forget an instance: mark the row, remove the file, remove the row. So a file without a row is what a crash left
   between the rename and the commit, never something that was acknowledged.
 """
@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.errors import FleetError
+from fleet.relay.marks import Mark, Marks
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 
 VERSION: Final = 1
@@ -169,13 +170,16 @@ class Spool:
             self._lock_file = self._lock()
         except OSError as error:
             raise SpoolError(f"the spool {folder} cannot be opened: {error}") from error
-        self._writing = threading.Lock()
+        self._writing, self._reading = threading.Lock(), threading.Lock()
         try:
             sync_folder(folder)
-            # Two connections: what is acknowledged waits for the disk, what was delivered does not.
+            # What is acknowledged waits for the disk, what was delivered does not, and who only reads waits for nobody.
             self._durable = _connect(folder / "queue.sqlite", "FULL")
             self._version()
             self._quick = _connect(folder / "queue.sqlite", "NORMAL")
+            self._reader = _connect(folder / "queue.sqlite", "NORMAL")
+            self._marks = Marks(folder / "delivered")
+            self._marks.recover(self._applied())
         except BaseException as error:
             os.close(self._lock_file)
             if isinstance(error, OSError | sqlite3.Error):
@@ -184,9 +188,12 @@ class Spool:
 
     def close(self) -> None:
         """Close it; another process may open it then."""
-        with self._writing:
-            self._durable.close()
-            self._quick.close()
+        with suppress(sqlite3.Error):  # then the file keeps them for the next process
+            self._settle_marks()
+        with self._writing, self._reading:
+            for connection in (self._durable, self._quick, self._reader):
+                connection.close()
+            self._marks.close()
             os.close(self._lock_file)
 
     def _lock(self) -> int:
@@ -245,13 +252,29 @@ class Spool:
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         with self._writing:
             connection.execute("BEGIN IMMEDIATE")
+            marks = self._marks.take()
             try:
+                _apply(connection, marks)
                 yield connection
                 connection.execute("COMMIT")
             except BaseException:
+                self._marks.give_back(marks)
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
+            if marks:
+                with suppress(OSError):
+                    self._marks.settled()
+
+    def _applied(self) -> int:
+        row = self._durable.execute("SELECT value FROM about WHERE key = 'marks'").fetchone()
+        return int(row[0]) if row else 0
+
+    def _settle_marks(self) -> None:
+        """Carry into the queue what waits for it, if anything does."""
+        if self._marks.has_pending:
+            with self._transaction(self._quick):
+                pass
 
     def add(self, batch: Sequence[Stored], decide: Decide) -> list[bool]:
         """Record a batch in one transaction; True for each that is new, False for one that was here, byte for byte.
@@ -279,13 +302,14 @@ class Spool:
 
     def claim(self, destination: str, now: float, limit: int, lanes: Sequence[int] = range(LANES)) -> list[Task]:
         """The next instances for a destination, in the order they came; a study stays in its lane."""
-        with self._writing:
+        self._settle_marks()
+        with self._reading:
             rows = [row for lane in lanes for row in self._claim_lane(destination, now, limit, lane)]
         rows.sort()
         return [Task(row[0], self._instance(row[8:]), row[1], row[2], row[3], *row[4:8]) for row in rows[:limit]]
 
     def _claim_lane(self, destination: str, now: float, limit: int, lane: int) -> list[tuple[Any, ...]]:
-        return self._quick.execute(
+        return self._reader.execute(
             "SELECT t.id, t.route, t.destination, t.role, t.attempts, i.size_bytes, i.data_set_offset, i.sha256,"  # noqa: S608
             f" {_QUALIFIED} FROM tasks t JOIN instances i ON i.id = t.instance"
             " WHERE t.state = 'queued' AND t.destination = ? AND t.lane = ? AND t.next_at <= ? ORDER BY t.id LIMIT ?",
@@ -296,16 +320,12 @@ class Spool:
         return ReceivedInstance(columns[0], self.path(columns[0]), *columns[1:9], json.loads(columns[9]))  # type: ignore[call-arg]
 
     def record_delivered(self, task: Task, now: float, note: str = "") -> None:
-        """The destination has it; true only if it is still for that destination."""
-        with self._transaction(self._quick) as connection:
-            connection.execute(
-                "UPDATE tasks SET state = 'delivered', reason = ?, changed_at = ? WHERE id = ? AND destination = ?",
-                (note, now, task.task_id, task.destination),
-            )
-            connection.execute(
-                "UPDATE choices SET delivered_at = ? WHERE study_instance_uid = ? AND route = ? AND destination = ?",
-                (now, task.instance.study_instance_uid, task.route, task.destination),
-            )
+        """The destination has it."""
+        try:
+            self._marks.note(task.task_id, task.destination, now, note)
+        except OSError:  # no room for the note: straight into the queue, which may find some
+            with self._transaction(self._quick) as connection:
+                _mark_delivered(connection, task.task_id, task.destination, now, note)
 
     def record_failed(self, task: Task, now: float, next_at: float, reason: str) -> None:
         """It stays in the queue, to be tried at `next_at`."""
@@ -336,8 +356,10 @@ class Spool:
 
     def read(self, statement: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
         """Ask the queue something."""
-        with self._writing:
-            return self._quick.execute(statement, values).fetchall()
+        with suppress(sqlite3.Error):  # what cannot be carried into it now makes an answer late, not wrong for ever
+            self._settle_marks()
+        with self._reading:
+            return self._reader.execute(statement, values).fetchall()
 
     def forget(self, spool_ids: Iterable[str]) -> int:
         """Remove instances, rows last: a crash in between leaves rows that say what to remove."""
@@ -394,6 +416,26 @@ class Spool:
             (self.files / name).rename(aside / name)
         sync_folder(aside)
         sync_folder(self.files)
+
+
+def _apply(connection: sqlite3.Connection, marks: Sequence[Mark]) -> None:
+    for mark in marks:
+        _mark_delivered(connection, mark.task_id, mark.destination, mark.at, mark.note)
+    if marks:
+        connection.execute("INSERT OR REPLACE INTO about VALUES ('marks', ?)", (str(marks[-1].number),))
+
+
+def _mark_delivered(connection: sqlite3.Connection, task_id: int, destination: str, now: float, note: str) -> None:
+    """Only if it is still for that destination."""
+    connection.execute(
+        "UPDATE tasks SET state = 'delivered', reason = ?, changed_at = ? WHERE id = ? AND destination = ?",
+        (note, now, task_id, destination),
+    )
+    connection.execute(
+        "UPDATE choices SET delivered_at = ? WHERE destination = ? AND (study_instance_uid, route) ="
+        " (SELECT study_instance_uid, route FROM tasks WHERE id = ?)",
+        (now, destination, task_id),
+    )
 
 
 def _add_one(connection: sqlite3.Connection, stored: Stored, decide: Decide) -> bool:

@@ -158,7 +158,13 @@ def relay(folder: Path, to: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]
         "edit": [],
     }
     place = {"ae_title": "SINK", "calling": "RELAY", "addresses": [{"address": "127.0.0.1", "port": to}]}
-    rest = {"external": False, "tls": None, "timeouts_s": {"connect": 1, "acse": 5}, "max_associations": 4}
+    rest: dict[str, object] = {
+        "external": False,
+        "tls": None,
+        "timeouts_s": {"connect": 1, "acse": 5},
+        "max_associations": 4,
+        "rates": [],
+    }
     callers = [
         {"ae_title": title, "addresses": ["127.0.0.1"], "services": ["storage"], "role": "entity"}
         for title in ("CT1", "RELAY")  # the second one, when a relay is the destination of another
@@ -166,7 +172,8 @@ def relay(folder: Path, to: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]
     document = {
         "schema": "fleet.relay/1", "ae_title": "RELAY", "further_titles": ["SINK"], "spool": str(folder / "spool"),
         "listen": {"address": "127.0.0.1", "port": port}, "receive": {"tls": None},
-        "max_pdu_bytes": 131072, "max_associations": 64, "drain_timeout_s": 1, "callers": callers, "match": "all",
+        "max_pdu_bytes": 131072, "max_associations": 64, "drain_timeout_s": 1,
+        "retention": {"keep_s": 86400, "max_bytes": None}, "callers": callers, "match": "all",
         "routes": [{**route, "primary": [target], "optional": []}], "destinations": {"SINK": {**place, **rest}},
     }  # fmt: skip
     (folder / "relay.json").write_text(json.dumps(document))

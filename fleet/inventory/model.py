@@ -287,12 +287,23 @@ class Schedule(Placed):
 
 
 @dataclass(frozen=True, slots=True)
+class Rate(Placed):
+    """How fast a destination may be sent to; without `during` always."""
+
+    during: str | None = None
+    bytes_per_s: int | None = None
+    instances_per_s: float | None = None
+    origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RouteDestination(Placed):
     """One destination of a route; `ae_title` may hold a `{{ var }}` until it is resolved for a relay."""
 
     ae_title: str
     during: str | None = None
     backup_after_s: float | None = None
+    rates: tuple[Rate, ...] = ()
     origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 

@@ -66,7 +66,15 @@ def _destinations(value: Mapping[str, Any], kind: str, origin: m.Origin) -> tupl
             item["ae_title"],
             item.get("during"),
             optional_duration(item.get("backup_after")),
+            _rates(item, below(origin, "to", kind, index)),
             below(origin, "to", kind, index),
         )
         for index, item in enumerate(value["to"].get(kind, ()))
+    )
+
+
+def _rates(value: Mapping[str, Any], origin: m.Origin) -> tuple[m.Rate, ...]:
+    return tuple(
+        m.Rate(item.get("during"), item.get("bytes_per_s"), item.get("instances_per_s"), below(origin, "rates", index))
+        for index, item in enumerate(value.get("rates", ()))
     )

@@ -146,12 +146,13 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
         f"{status['ae_title']} on port {status['port']}, up {status['up_s']:.0f} s"
         + (", draining" if status["draining"] else ""),
         f"{status['associations']} associations; {states}; {status['free_bytes'] / 1e9:.1f} GB free above the reserve",
+        f"{status['kept']['instances']} instances of {status['kept']['bytes'] / 1e9:.1f} GB are kept, delivered or not",
     ]
     for each in status["destinations"]:
         why = f" ({each['why']})" if each["why"] else ""
         lines.append(
             f"  {each['destination']:<16} {each['state']:<8} {each['queued']} queued,"
-            f" oldest {each['oldest_s']:.0f} s{why}"
+            f" oldest {each['oldest_s']:.0f} s, {each['last_minute']} in the last minute{why}"
         )
     for each in status["callers"]:
         last = datetime.fromtimestamp(each["last_at"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")

@@ -10,7 +10,20 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.errors import FleetError
-from fleet.relay.shape import any_of, many, mapping, nullable, one_of, record, seconds, text, together, truth, whole
+from fleet.relay.shape import (
+    above,
+    any_of,
+    many,
+    mapping,
+    nullable,
+    one_of,
+    record,
+    seconds,
+    text,
+    together,
+    truth,
+    whole,
+)
 from fleet.relay.values import (
     Caller,
     Config,
@@ -20,8 +33,10 @@ from fleet.relay.values import (
     Edit,
     Element,
     Endpoint,
+    Rate,
     ReceiveTls,
     RemoveEdit,
+    Retention,
     Route,
     Schedule,
     SetEdit,
@@ -83,6 +98,14 @@ _CALLER = record(
         "role": one_of("entity", "prober", "health-check"),
     }
 )
+_RATE = record(
+    {
+        "during": nullable(_SCHEDULE),
+        "bytes_per_s": nullable(whole(16_384, 10**12)),
+        "instances_per_s": nullable(above(1000)),
+    }
+)
+_RETENTION = record({"keep_s": seconds(), "max_bytes": nullable(whole(0, 10**18))})
 _OWN = {"cert_file": _PATH, "key_file": _PATH}
 _TLS = together(record({"ca_file": nullable(_PATH), "server_name": nullable(_NAME)}, _OWN), *_OWN)
 _RECEIVE = record({"tls": nullable(record({**_OWN, "ca_file": nullable(_PATH)}, {"port": whole(1, 65535)}))})
@@ -95,6 +118,7 @@ _DESTINATION = record(
         "tls": nullable(_TLS),
         "timeouts_s": record({"connect": seconds(), "acse": seconds()}),
         "max_associations": whole(1, 1000),
+        "rates": many(_RATE),
     }
 )
 _WHEN = together(
@@ -153,6 +177,7 @@ _CONFIG = record(
         "max_pdu_bytes": whole(4096, 131072),
         "max_associations": whole(1, 512),
         "drain_timeout_s": seconds(),
+        "retention": _RETENTION,
         "callers": many(_CALLER),
         "match": one_of("all", "first"),
         "routes": many(_ROUTE, at_least=1),
@@ -243,6 +268,7 @@ def make_config(document: dict[str, Any]) -> Config:
         max_pdu_bytes=int(document["max_pdu_bytes"]),
         max_associations=int(document["max_associations"]),
         drain_timeout_s=document["drain_timeout_s"],
+        retention=_retention(document["retention"]),
         callers=tuple(
             Caller(each["ae_title"], tuple(each["addresses"]), frozenset(each["services"]), each["role"])
             for each in document["callers"]
@@ -255,6 +281,16 @@ def make_config(document: dict[str, Any]) -> Config:
 
 def _endpoint(document: dict[str, Any]) -> Endpoint:
     return Endpoint(document["address"], int(document["port"]))
+
+
+def _retention(document: dict[str, Any]) -> Retention:
+    most = document["max_bytes"]
+    return Retention(document["keep_s"], None if most is None else int(most))
+
+
+def _rate(document: dict[str, Any]) -> Rate:
+    most = document["bytes_per_s"]
+    return Rate(_schedule(document["during"]), None if most is None else int(most), document["instances_per_s"])
 
 
 def _receive_tls(document: dict[str, Any] | None) -> ReceiveTls | None:
@@ -277,6 +313,7 @@ def _destination(document: dict[str, Any]) -> Destination:
         connect_s=document["timeouts_s"]["connect"],
         acse_s=document["timeouts_s"]["acse"],
         max_associations=int(document["max_associations"]),
+        rates=tuple(_rate(each) for each in document["rates"]),
     )
 
 

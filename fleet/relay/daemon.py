@@ -33,9 +33,9 @@ from fleet.relay.spool import Spool, Task
 from fleet.relay.telling import Teller
 from fleet.relay.values import Config, Quarantine
 
-KEEP_S: Final = 24 * 3600.0
 _ALIVE_S: Final = 20.0
 _SELDOM: Final = 30  # steps between two looks at retention
+_FORGET_S: Final = 2.0  # as long as one look may take; the next one goes on
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +202,19 @@ class Daemon:
                 self._wake_workers()
 
     def _forget(self, now: float) -> None:
-        """What is done goes after a day; earlier when room runs out, oldest first."""
-        before = now - KEEP_S if self.spool.free_bytes() > 0 else now
-        done = ledger.find_done(self.spool, before)
-        if done:
-            self._tell("forgotten", instances=self.spool.forget(done))
+        """What is done goes when its time is over or there is too much of it; at once when room runs out."""
+        retention = self.rules.config.retention
+        before = now - retention.keep_s if self.spool.free_bytes() > 0 else now
+        ends_at, forgotten = time.monotonic() + _FORGET_S, 0
+        while time.monotonic() < ends_at:
+            done = ledger.find_done(self.spool, before)
+            if not done and retention.max_bytes is not None:
+                done = ledger.find_surplus(self.spool, retention.max_bytes)
+            if not done:
+                break
+            forgotten += self.spool.forget(done)
+        if forgotten:
+            self._tell("forgotten", instances=forgotten)
 
     # Configuration
 
@@ -318,6 +326,7 @@ class Daemon:
                 "destination": name,
                 "queued": queues.get(name, {}).get("queued", 0),
                 "oldest_s": round(queues.get(name, {}).get("oldest_s", 0.0), 1),
+                "last_minute": workers[0].meter.per_minute(now),
                 "state": _state(workers, name in paused),
                 "why": workers[0].circuit.reason,
             }
@@ -333,6 +342,7 @@ class Daemon:
             "destinations": destinations,
             "callers": ledger.read_callers(self.spool),
             "free_bytes": self.spool.free_bytes(),
+            "kept": ledger.read_kept(self.spool),
             "counts": self._tell.counts(),
         }
 

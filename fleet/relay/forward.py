@@ -15,14 +15,24 @@ from typing import Final
 
 from fleet.relay.admission import VERIFICATION_UID
 from fleet.relay.header import IMPLICIT_LITTLE
-from fleet.relay.outbound import MAX_CONTEXTS, AssociationFailed, ChangedFileError, Outbound, Parcel
+from fleet.relay.outbound import (
+    BLOCK_BYTES,
+    MAX_CONTEXTS,
+    AssociationFailed,
+    ChangedFileError,
+    Outbound,
+    Pacing,
+    Parcel,
+)
 from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
 from fleet.relay.spool import LANES, Spool, Task
 from fleet.relay.telling import Teller
+from fleet.relay.throttle import Meter, Throttle
 from fleet.relay.values import Destination, Quarantine
 
 BATCH: Final = 200
 IDLE_LOOK_S: Final = 2.0
+LONGEST_WAIT_S: Final = 5.0  # for its rate with an association open; peers end one on which nothing happens
 
 Prepare = Callable[[Task], Parcel | Quarantine]
 OpenAssociation = Callable[[Destination, Sequence[tuple[str, str]]], Outbound]
@@ -66,26 +76,36 @@ def read_data_set_offset(path: Path) -> int:
 def make_workers(destination: Destination, around: Surroundings) -> tuple["Worker", ...]:
     """As many as the destination takes associations, and not more than there are lanes."""
     count = min(destination.max_associations, LANES)
-    circuit = Circuit()
-    return tuple(Worker(destination, around, range(first, LANES, count), circuit) for first in range(count))
+    shared = Shared(Circuit(), Throttle(destination.rates), Meter())
+    return tuple(Worker(destination, around, range(first, LANES, count), shared) for first in range(count))
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What the workers of one destination have in common."""
+
+    circuit: Circuit
+    throttle: Throttle
+    meter: Meter
 
 
 class Worker:
-    """Serves some lanes of one destination until it is stopped; its neighbours share the circuit."""
+    """Serves some lanes of one destination until it is stopped."""
 
     def __init__(
         self,
         destination: Destination,
         around: Surroundings,
         lanes: Sequence[int] = range(LANES),
-        circuit: Circuit | None = None,
+        shared: Shared | None = None,
     ) -> None:
         self.destination = destination
-        self.circuit = circuit or Circuit()
+        shared = shared or Shared(Circuit(), Throttle(destination.rates), Meter())
+        self.circuit, self.throttle, self.meter = shared.circuit, shared.throttle, shared.meter
         self._lanes = lanes
         self.is_sending = False
         self._around = around
-        self._wake = threading.Event()
+        self._wake, self._ending = threading.Event(), threading.Event()
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
 
@@ -99,6 +119,7 @@ class Worker:
     def stop(self) -> None:
         """End after the instance that is on its way."""
         self._stopping = True
+        self._ending.set()
         self._wake.set()
 
     def join(self, timeout_s: float) -> None:
@@ -118,7 +139,7 @@ class Worker:
 
     def work(self) -> bool:
         """Send one batch; whether there may be more to do at once."""
-        if self._is_paused() or time.monotonic() < self.circuit.probe_at:
+        if self._is_paused() or time.monotonic() < self.circuit.probe_at or self._is_to_wait():
             return False
         tasks = self._around.spool.claim(self.destination.ae_title, self._around.clock(), BATCH, self._lanes)
         if not tasks:
@@ -136,6 +157,24 @@ class Worker:
                     if parcel.path != task.instance.path:
                         parcel.path.unlink(missing_ok=True)
         return self.circuit.failures == 0
+
+    def _is_to_wait(self) -> bool:
+        """Whether the rate asks for a pause so long that no association is kept open for it."""
+        return self.throttle.delay_s(self._around.clock()) > LONGEST_WAIT_S
+
+    def _pace(self, size_bytes: int) -> float:
+        """Wait until so much may go; returns how long that took. A relay that ends waits no more."""
+        wait_s = self.throttle.pay(size_bytes, self._around.clock())
+        if wait_s > 0:
+            self._ending.wait(wait_s)
+        return max(wait_s, 0.0)
+
+    def _pacing(self) -> Pacing | None:
+        """None where nothing limits the speed now."""
+        now = self._around.clock()
+        if self.throttle.rate(now) is None:
+            return None
+        return Pacing(self._pace, self.throttle.block_bytes(now, BLOCK_BYTES))
 
     def _is_paused(self) -> bool:
         found = self._around.spool.read("SELECT 1 FROM paused WHERE destination = ?", (self.destination.ae_title,))
@@ -182,6 +221,9 @@ class Worker:
             with self._around.open_association(self.destination, kinds) as association:
                 self.circuit.record_success()
                 for task, parcel in parcels:
+                    if self._is_to_wait():
+                        break
+                    self._ending.wait(self.throttle.delay_s(self._around.clock()))
                     if self._stopping or not self._send_one(association, task, parcel):
                         break
                 association.release()
@@ -193,8 +235,9 @@ class Worker:
         if parcel.kind not in association.contexts:
             self._again(task, "the destination does not take this kind of instance (presentation context refused)")
             return True
+        self.throttle.begin_instance(self._around.clock())
         try:
-            status = association.store(parcel)
+            status = association.store(parcel, self._pacing())
         except ChangedFileError as error:
             self._quarantine(task, str(error))
             return False
@@ -211,6 +254,8 @@ class Worker:
     def _settle(self, task: Task, status: int) -> bool:
         meaning = read_status(status)
         spool, now = self._around.spool, self._around.clock()
+        if meaning in {Meaning.DELIVERED, Meaning.NOTED}:
+            self.meter.count(now)
         if meaning is Meaning.DELIVERED:
             spool.record_delivered(task, now)
             self._around.tell.count("delivered")

@@ -147,6 +147,30 @@ def find_done(spool: Spool, before: float, limit: int = 500) -> list[str]:
     return [row[0] for row in rows]
 
 
+def find_surplus(spool: Spool, max_bytes: int, limit: int = 500) -> list[str]:
+    """Done instances, oldest first, as many as have to go until the spool holds no more than so much."""
+    surplus = read_kept(spool)["bytes"] - max_bytes
+    if surplus <= 0:
+        return []
+    found = []
+    for name, size_bytes in spool.read(
+        "SELECT i.spool_id, i.size_bytes FROM instances i WHERE NOT EXISTS (SELECT 1 FROM tasks t"
+        " WHERE t.instance = i.id AND t.state NOT IN ('delivered', 'skipped', 'dropped')) ORDER BY i.id LIMIT ?",
+        (limit,),
+    ):
+        if surplus <= 0:
+            break
+        found.append(name)
+        surplus -= size_bytes
+    return found
+
+
+def read_kept(spool: Spool) -> dict[str, int]:
+    """What lies in the spool, delivered or not."""
+    [(instances, size_bytes)] = spool.read("SELECT count(*), coalesce(sum(size_bytes), 0) FROM instances")
+    return {"instances": instances, "bytes": size_bytes}
+
+
 def ask_again(spool: Spool) -> int:
     """After a change of the configuration, what no route took is asked about again."""
     return spool.change("UPDATE tasks SET state = 'hold', next_at = 0 WHERE state = 'unrouted'")

@@ -11,7 +11,7 @@ def format_metrics(status: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     lines = ["# TYPE fleet_relay_events_total counter"]
     lines += [f"fleet_relay_events_total{{event={_quote(event)}}} {number}" for event, number in sorted(counts.items())]
     lines += _gauge("tasks", {(("state", state),): number for state, number in status["states"].items()})
-    for key in ("queued", "oldest_s"):
+    for key in ("queued", "oldest_s", "last_minute"):
         rows: Rows = {(("destination", str(each["destination"])),): each[key] for each in status["destinations"]}
         lines += _gauge(f"destination_{key.replace('_s', '_seconds')}", rows)
     up: Rows = {
@@ -21,6 +21,8 @@ def format_metrics(status: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     last: Rows = {(("calling", str(each["calling"])),): each["last_at"] for each in status["callers"]}
     lines += _gauge("caller_last_seconds", last)
     lines += _gauge("associations", {(): status["associations"]})
+    lines += _gauge("spool_kept_bytes", {(): status["kept"]["bytes"]})
+    lines += _gauge("spool_kept_instances", {(): status["kept"]["instances"]})
     lines += _gauge("spool_free_bytes", {(): status["free_bytes"]})
     return "\n".join(lines) + "\n"
 

@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final, Self
@@ -34,7 +34,7 @@ MAX_CONTEXTS: Final = 100  # about 80 bytes each: the request stays below 16 KB,
 RESPONSE_S: Final = 60.0
 MIN_BYTES_PER_S: Final = 4096
 _OUR_MAX_PDU: Final = 16_384
-_BLOCK_BYTES: Final = 262_144
+BLOCK_BYTES: Final = 262_144
 _LONGEST_PDU: Final = 131_072
 _PDV_OVERHEAD: Final = 6
 
@@ -64,6 +64,17 @@ class Parcel:
     @property
     def kind(self) -> Kind:
         return self.sop_class_uid, self.transfer_syntax_uid
+
+
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How evenly a file goes out: `wait` is called with each block's size and returns how long it waited."""
+
+    wait: Callable[[int], float]
+    block_bytes: int
+
+
+UNPACED: Final = Pacing(lambda _bytes: 0.0, BLOCK_BYTES)
 
 
 def make_request(destination: Destination, kinds: Sequence[Kind]) -> AssociateRQ:
@@ -119,7 +130,7 @@ class Outbound:
         self._send_command(context_id, EchoRQ(self._message_id).encode())
         return self._response(C_ECHO_RQ | 0x8000).status
 
-    def store(self, parcel: Parcel) -> int:
+    def store(self, parcel: Parcel, pacing: Pacing | None = None) -> int:
         """C-STORE; returns the status. Raises `ChangedFileError` after aborting, OSError for our own disk."""
         self._message_id = self._message_id % 65_535 + 1
         context_id = self.contexts[parcel.kind]
@@ -128,7 +139,7 @@ class Outbound:
                 raise ChangedFileError("its file has another length than was recorded")
             command = encode_store_rq(self._message_id, parcel.sop_class_uid, parcel.sop_instance_uid)
             self._send_command(context_id, command)
-            self._send_file(file, parcel, context_id)
+            self._send_file(file, parcel, context_id, pacing or UNPACED)
         return self._response(0x8001).status
 
     def release(self) -> None:
@@ -165,13 +176,14 @@ class Outbound:
         value = PresentationDataValue(context_id, command, is_command=True, is_last=True)
         self._send([DataTF((value,)).encode()], time.monotonic() + self._response_s)
 
-    def _send_file(self, file: BinaryIO, parcel: Parcel, context_id: int) -> None:
+    def _send_file(self, file: BinaryIO, parcel: Parcel, context_id: int, pacing: Pacing) -> None:
         seen = hashlib.sha256()
         seen.update(file.read(parcel.data_set_offset))
         left = parcel.size_bytes - parcel.data_set_offset
         deadline = time.monotonic() + self._response_s + left / MIN_BYTES_PER_S
-        pieces = max(_BLOCK_BYTES // self._piece_bytes, 1)
-        block = memoryview(bytearray(pieces * self._piece_bytes))
+        piece_bytes = min(self._piece_bytes, pacing.block_bytes & ~1)
+        pieces = max(pacing.block_bytes // piece_bytes, 1)
+        block = memoryview(bytearray(pieces * piece_bytes))
         while True:
             length = _read_full(file, block[: min(len(block), left)])
             left -= length
@@ -183,7 +195,8 @@ class Outbound:
             if not left and parcel.sha256 is not None and seen.hexdigest() != parcel.sha256:
                 self.abort()
                 raise ChangedFileError("its file is not what was received: the hash differs")
-            self._send(_frame(data, context_id, self._piece_bytes, not left), deadline)
+            deadline += pacing.wait(length)
+            self._send(_frame(data, context_id, piece_bytes, not left), deadline)
             if not left:
                 return
 

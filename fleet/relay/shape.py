@@ -61,6 +61,16 @@ def seconds() -> Check:
     return check
 
 
+def above(at_most: float) -> Check:
+    """A number above nothing."""
+
+    def check(value: Any, at: str) -> Iterator[str]:
+        if not _is_number(value) or not 0 < value <= at_most:
+            yield f"{at}: a number above 0 and up to {at_most} is expected, not {value!r:.60}"
+
+    return check
+
+
 def truth() -> Check:
     """true or false."""
 

@@ -371,10 +371,17 @@ class Spool:
         for name in names:
             self.path(name).unlink(missing_ok=True)
         with self._transaction(self._durable) as connection:
+            studies = {
+                row
+                for name in names
+                for row in connection.execute("SELECT study_instance_uid FROM instances WHERE spool_id = ?", (name,))
+            }
             connection.executemany("DELETE FROM instances WHERE spool_id = ?", ((name,) for name in names))
             for table in ("choices", "study_values", "studies"):
-                connection.execute(
-                    f"DELETE FROM {table} WHERE study_instance_uid NOT IN (SELECT study_instance_uid FROM instances)"  # noqa: S608
+                connection.executemany(
+                    f"DELETE FROM {table} WHERE study_instance_uid = ?1"  # noqa: S608
+                    " AND NOT EXISTS (SELECT 1 FROM instances WHERE study_instance_uid = ?1)",
+                    studies,
                 )
         return len(names)
 

@@ -145,6 +145,23 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Rate:
+    """How fast a destination may be sent to at some hours; None there: as fast as it goes."""
+
+    during: Schedule | None
+    bytes_per_s: int | None
+    instances_per_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long delivered instances are kept; `max_bytes`: and until the spool holds so much."""
+
+    keep_s: float
+    max_bytes: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Destination:
     """Where studies are sent."""
 
@@ -156,6 +173,7 @@ class Destination:
     connect_s: float
     acse_s: float
     max_associations: int
+    rates: tuple[Rate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +188,7 @@ class Config:
     max_pdu_bytes: int
     max_associations: int
     drain_timeout_s: float
+    retention: Retention
     callers: tuple[Caller, ...]
     match: str
     routes: tuple[Route, ...]

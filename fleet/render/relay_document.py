@@ -17,6 +17,7 @@ _DEFAULT_MAX_PDU: Final = 131072
 _DEFAULT_MAX_ASSOCIATIONS: Final = 64
 # T78: an upgrade waits no longer for it; what it has acknowledged is on its disk by then, whoever is cut off.
 RELAY_DRAIN_S: Final = 30.0
+_DEFAULT_KEEP_S: Final = 24 * 3600.0
 _DEFAULT_WAIT_S: Final = 60.0
 
 Document = dict[str, Any]
@@ -27,7 +28,7 @@ def make_document(session: Session, entity: Entity, instance: Instance, spool: s
     settings = entity.run.settings if entity.run else {}
     texts = target.select_relays(session.relay_texts, entity)
     resolver = _Resolver(session, entity, instance)
-    drain = settings.get("drain_timeout")
+    drain, keep = settings.get("drain_timeout"), settings.get("keep_delivered")
     proxies = proxies_of(entity, session.peers)
     routes = [resolver.route(text, route) for text in texts for route in text.routes]
     return {
@@ -40,6 +41,10 @@ def make_document(session: Session, entity: Entity, instance: Instance, spool: s
         "max_pdu_bytes": settings.get("max_pdu", _DEFAULT_MAX_PDU),
         "max_associations": settings.get("max_associations", _DEFAULT_MAX_ASSOCIATIONS),
         "drain_timeout_s": parse_duration(drain) if drain else RELAY_DRAIN_S,
+        "retention": {
+            "keep_s": parse_duration(keep) if keep else _DEFAULT_KEEP_S,
+            "max_bytes": settings.get("keep_delivered_bytes"),
+        },
         "callers": [_caller(peer, proxies) for peer in session.peers.callers_of(entity)],
         "match": texts[0].match if texts else "all",
         "routes": routes,
@@ -80,6 +85,7 @@ class _Resolver:
         self._session, self._entity, self._vars = session, entity, instance.vars
         self._called = {peer.ae_title: peer for peer in session.peers.called_by(entity)}
         self.destinations: dict[str, Document] = {}
+        self._rates: dict[str, list[Document]] = {}
 
     def route(self, text: Relay, route: Route) -> Document:
         return {
@@ -118,11 +124,31 @@ class _Resolver:
 
     def _destination(self, text: Relay, destination: RouteDestination) -> Document:
         title = self._resolve(target.fill(destination.ae_title, self._vars))
+        self._limit(text, title, destination)
         return {
             "ae_title": title,
             "during": self._schedule(text, destination.during) if destination.during else None,
             "backup_after_s": destination.backup_after_s,
         }
+
+    def _limit(self, text: Relay, title: str, destination: RouteDestination) -> None:
+        """Rates are the line's, not the route's: routes that say any for one destination have to say the same."""
+        if not destination.rates:
+            return
+        rates = [
+            {
+                "during": self._schedule(text, rate.during) if rate.during else None,
+                "bytes_per_s": rate.bytes_per_s,
+                "instances_per_s": rate.instances_per_s,
+            }
+            for rate in destination.rates
+        ]
+        if self._rates.setdefault(title, rates) != rates:
+            raise UnfitValue(
+                f"two routes of {self._entity.ae_title} give {title} different `rates`; they are the destination's,"
+                " whatever route leads there: say them once, or the same"
+            )
+        self.destinations[title]["rates"] = rates
 
     def _resolve(self, name: str) -> str:
         """The title that a name stands for in a storage association; its place is remembered."""
@@ -147,6 +173,7 @@ class _Resolver:
                 "acse": entity.verify.timeouts.acse_s,
             },
             "max_associations": entity.verify.max_associations_per_host,
+            "rates": self._rates.get(title, []),
         }
         return title
 

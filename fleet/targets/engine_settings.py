@@ -27,7 +27,19 @@ ENGINE_SETTINGS: Final[Mapping[str, EngineSettings]] = {
     ),
     "storescp": EngineSettings(("storage_area",), ("profile_file", "profile", *SHARED)),
     "wlmscpfs": EngineSettings(("data_files",), ("max_associations", *SHARED)),
-    "relay": EngineSettings((), ("spool", "max_associations", "drain_timeout", "max_pdu", "user", "python")),
+    "relay": EngineSettings(
+        (),
+        (
+            "spool",
+            "keep_delivered",
+            "keep_delivered_bytes",
+            "max_associations",
+            "drain_timeout",
+            "max_pdu",
+            "user",
+            "python",
+        ),
+    ),
     "none": EngineSettings((), ()),
 }
 

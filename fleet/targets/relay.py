@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fleet.errors import Problem
-from fleet.inventory.model import Entity, Inventory, Relay, Route
+from fleet.inventory.model import Entity, Inventory, Relay, Route, RouteDestination
 from fleet.targets.file_check import FileCheck
 from fleet.targets.refusal import cannot_carry, unfit
 from fleet.targets.text import explain_control
@@ -168,6 +168,7 @@ def check_entity(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -
                                    route.location, also=(names[route.name].location,), subjects=subjects)  # fmt: skip
             names.setdefault(route.name, route)
             yield from _check_route(entity, route, inventory.broken_keys.isdisjoint(_VARIABLES_COME_FROM))
+    yield from _check_rates(entity, texts)
     yield from _check_certificates(entity, texts, inventory)
 
 
@@ -193,6 +194,24 @@ def _check_route(entity: Entity, route: Route, knows_variables: bool) -> Iterato
                 what = f"{text!r} in route {route.name} of {entity.ae_title} on {host}"
                 yield cannot_carry(TARGET, what, control, at, also=(entity.location,), subjects=(entity.ae_title,))
                 break
+
+
+def _check_rates(entity: Entity, texts: Sequence[Relay]) -> Iterator[Problem]:
+    """Rates are a destination's, whatever route leads there: those that say any have to say the same."""
+    for instance in entity.instances:
+        said: dict[str, RouteDestination] = {}
+        for text in texts:
+            for route in text.routes:
+                for each in (*route.primary, *route.optional):
+                    if not each.rates or explain_text(each.ae_title, instance.vars) is not None:
+                        continue
+                    first = said.setdefault(fill(each.ae_title, instance.vars), each)
+                    if first.rates != each.rates:
+                        what = f"different `rates` of {each.ae_title} in two routes of {entity.ae_title}"
+                        reason = "they are the destination's, whatever route leads there: say them once, or the same"
+                        at, also = each.at("rates"), (first.at("rates"),)
+                        yield cannot_carry(TARGET, what, reason, at, also=also, subjects=(entity.ae_title,))
+                        return
 
 
 def _check_certificates(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -> Iterator[Problem]:

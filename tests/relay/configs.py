@@ -36,6 +36,7 @@ def make_destination(title: str = "ARCHIVE", port: int = 104, address: str = "12
         "tls": None,
         "timeouts_s": {"connect": 2, "acse": 2},
         "max_associations": 2,
+        "rates": [],
     }
 
 
@@ -52,6 +53,7 @@ def make_document(spool: Path = Path("/var/spool/relay"), **changes: Any) -> dic
             "max_pdu_bytes": 131072,
             "max_associations": 64,
             "drain_timeout_s": 5,
+            "retention": {"keep_s": 86400, "max_bytes": None},
             "callers": [
                 {
                     "ae_title": "CT1",
@@ -98,6 +100,10 @@ def make_full_document() -> dict[str, Any]:
     )
     destination = {
         **make_destination(),
+        "rates": [
+            {"during": SCHEDULE, "bytes_per_s": 1_000_000, "instances_per_s": None},
+            {"during": None, "bytes_per_s": None, "instances_per_s": 0.5},
+        ],
         "external": True,
         "tls": {
             "ca_file": "/etc/fleet/tls/ca.pem",
@@ -119,4 +125,5 @@ def make_full_document() -> dict[str, Any]:
         destinations={"ARCHIVE": destination},
         further_titles=["R2"],
         receive=receive,
+        retention={"keep_s": 60.5, "max_bytes": 1_000_000},
     )

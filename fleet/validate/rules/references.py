@@ -157,7 +157,11 @@ def _windows(context: Context) -> Iterator[Problem]:
     inventory = context.inventory
     for relay in inventory.relays:
         for route in relay.routes:
-            timed = [(each.during, each.at("during")) for each in (*route.primary, *route.optional) if each.during]
+            targets = (*route.primary, *route.optional)
+            timed = [(each.during, each.at("during")) for each in targets if each.during]
+            timed += [
+                (rate.during, rate.at("during")) for each in targets for rate in each.rates if rate.during is not None
+            ]
             if isinstance(route.when.get("during"), str):
                 timed.append((route.when["during"], route.at("when", "during")))
             for during, at in timed:

@@ -7,8 +7,8 @@ one canonical way, and nothing (an empty value or `null`). All else is the text 
 `1E3`, `12:30` stay what they are, and since canonical integers print as they were typed, text is never lost.
 Values below a key of `text_keys` are always text, save below `vars`, where all words are the user's own.
 
-Anchors, aliases, merge keys, tags and second documents are refused: a setting shared by many belongs into
-`defaults`, `kinds` or `vars`, where `fleet explain-value` can say where it came from.
+Anchors, aliases, merge keys, tags (but `!vault`) and second documents are refused: a setting shared by many
+belongs into `defaults`, `kinds` or `vars`, where `fleet explain-value` can say where it came from.
 """
 
 import hashlib
@@ -26,6 +26,9 @@ import yaml
 from yaml._yaml import CParser
 
 from fleet.errors import Location, Problem, Severity, UnreadableFile
+from fleet.secrets.secret import Secret
+from fleet.secrets.vault import Vault
+from fleet.secrets.vault_format import VaultError, WrongPassword
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
 MAX_FILES: Final = 10_000
@@ -44,6 +47,9 @@ _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U000100
 _FREE_KEYS = frozenset({"vars"})
 _SUFFIXES = (".yml", ".yaml")
 
+VAULT_TAG: Final = "!vault"
+VAULT_PLACES: Final = "it may stand below `vars`, as `auth_pass` of `vrrp` and as `key` of `certificates`"
+
 Position = tuple[int, int, int, int]  # key line, key column, value line, value column, all from 0
 
 
@@ -54,6 +60,7 @@ class Document:
     path: str
     value: Any
     positions: Mapping[int, Mapping[Any, Position]] = field(repr=False)
+    holds_secrets: bool = False  # some of its values are a `Secret`
 
     def locate(self, pointer: Iterable[str | int], *, key: bool = False) -> Location:
         """Where the value at `pointer` was typed (its key with `key=True`), or its nearest known parent."""
@@ -78,6 +85,7 @@ class Documents:
     root: Path
     documents: tuple[Document, ...]
     digests: tuple[tuple[str, str], ...]  # (path below root, SHA-256), sorted
+    vault: Vault = field(default_factory=Vault, repr=False, compare=False)
     unread: tuple[str, ...] = ()  # files of which nothing could be made: what they hold is not known to be absent
 
 
@@ -92,9 +100,11 @@ class _RefusedError(Exception):
 class _Reader:
     """One pass over libyaml's events, building plain values and the table of positions."""
 
-    def __init__(self, text: str, path: str, text_keys: frozenset[str]) -> None:
+    def __init__(self, text: str, path: str, text_keys: frozenset[str], vault: Vault | None) -> None:
         self.next_event: Callable[[], Any] = CParser(text).get_event
         self.path = path
+        self.vault = vault
+        self.holds_secrets = False
         self.text_keys = text_keys
         self.positions: dict[int, dict[Any, Position]] = {}
         self.problems: list[Problem] = []
@@ -136,11 +146,9 @@ class _Reader:
                 "yaml-alias", "anchors are refused; share settings by `defaults`, `kinds` or `vars`", event
             )
         if event.tag is not None:
-            if event.tag == "!vault":
+            if event.tag == VAULT_TAG:
                 raise self.refusal(
-                    "not-built-yet",
-                    "`!vault` values are not built yet: keep secrets out until they are",
-                    event,
+                    "secret-misplaced", f"{VAULT_TAG} marks a text that is a value; {VAULT_PLACES}", event
                 )
             raise self.refusal("yaml-tag", f"the tag {event.tag!r} is refused: values here are plain", event)
 
@@ -148,6 +156,8 @@ class _Reader:
         """Text, a canonical integer, a boolean or nothing."""
         text: str = event.value
         if event.tag is not None or event.anchor is not None:
+            if event.tag == VAULT_TAG and event.anchor is None:
+                return self.secret(text, event)
             self.check_plain(event)
         if len(text) > MAX_SCALAR_CHARACTERS:
             raise self.refusal("yaml-too-large", f"a text longer than {MAX_SCALAR_CHARACTERS} characters", event)
@@ -169,6 +179,19 @@ class _Reader:
         if (first.isdigit() or first == "-") and _INTEGER.match(text):
             return int(text)
         return text
+
+    def secret(self, text: str, event: Any) -> Secret:
+        """A `!vault` value, opened where there is a password; what is wrong with it is told without its text."""
+        if self.vault is None:
+            raise self.refusal("secret-misplaced", f"{VAULT_TAG} stands in no file but an inventory's", event)
+        at = Location(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
+        self.holds_secrets = True
+        try:
+            return self.vault.open_text(text, at)
+        except VaultError as error:
+            code = "vault-password" if isinstance(error, WrongPassword) else "vault-damaged"
+            self.problems.append(Problem(code, Severity.ERROR, f"this {VAULT_TAG} value: {error}", at))
+            return Secret(None, at)
 
     def check_hidden(self, text: str) -> bool:
         """Whether the file holds characters, comments included, that make a line read as another (T11)."""
@@ -272,8 +295,13 @@ def _place_in(text: str, offset: int) -> tuple[int, int]:
     return text.count("\n", 0, offset) + 1, offset - text.rfind("\n", 0, offset)
 
 
-def parse_document(data: bytes, path: str, text_keys: frozenset[str]) -> tuple[Document | None, list[Problem]]:
-    """One file's bytes as a `Document` and the problems in it; None where nothing could be made of it."""
+def parse_document(
+    data: bytes, path: str, text_keys: frozenset[str], vault: Vault | None = None
+) -> tuple[Document | None, list[Problem]]:
+    """One file's bytes as a `Document` and the problems in it; None where nothing could be made of it.
+
+    Without a `vault` there may be no secrets in it.
+    """
     if len(data) > MAX_FILE_BYTES:
         message = f"larger than {MAX_FILE_BYTES // 1024 // 1024} MB, so nothing of it is read; split it by site"
         return None, [Problem("yaml-too-large", Severity.ERROR, message, Location(path, 1, 1))]
@@ -281,7 +309,7 @@ def parse_document(data: bytes, path: str, text_keys: frozenset[str]) -> tuple[D
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         return None, [_not_utf8(data, path, error)]
-    reader = _Reader(text, path, text_keys)
+    reader = _Reader(text, path, text_keys, vault)
     try:
         value = reader.read()
     except _RefusedError as error:
@@ -289,7 +317,7 @@ def parse_document(data: bytes, path: str, text_keys: frozenset[str]) -> tuple[D
         return None, [*reader.problems, Problem(error.code, Severity.ERROR, str(error), at)]
     except yaml.YAMLError as error:
         return None, [*reader.problems, _syntax_problem(text, path, error)]
-    return Document(path, value, reader.positions), reader.problems
+    return Document(path, value, reader.positions, reader.holds_secrets), reader.problems
 
 
 def _not_utf8(data: bytes, path: str, error: UnicodeDecodeError) -> Problem:
@@ -355,8 +383,11 @@ def _walk(root: Path) -> Iterator[Path]:
                 yield here / name
 
 
-def read_documents(root: Path, text_keys: frozenset[str]) -> tuple[Documents, list[Problem]]:
-    """All files of the inventory at `root`, and what is wrong with them as YAML."""
+def read_documents(
+    root: Path, text_keys: frozenset[str], vault: Vault | None = None
+) -> tuple[Documents, list[Problem]]:
+    """All files of the inventory at `root`, and what is wrong with them as YAML; `vault` opens its secrets."""
+    vault = vault or Vault()
     documents: list[Document] = []
     problems: list[Problem] = []
     digests: list[tuple[str, str]] = []
@@ -375,13 +406,13 @@ def read_documents(root: Path, text_keys: frozenset[str]) -> tuple[Documents, li
             unread.append(str(path))
             break
         digests.append((path.relative_to(base).as_posix(), hashlib.sha256(data).hexdigest()))
-        document, found = parse_document(data, str(path), text_keys)
+        document, found = parse_document(data, str(path), text_keys, vault)
         problems += found
         if document is None:
             unread.append(str(path))
         elif document.value is not None:
             documents.append(document)
-    return Documents(base, tuple(documents), tuple(digests), tuple(unread)), problems
+    return Documents(base, tuple(documents), tuple(digests), vault, tuple(unread)), problems
 
 
 def _too_much_problem(path: Path) -> Problem:
@@ -429,6 +460,14 @@ def read_beside(root: Path, name: str) -> bytes:
     if len(data) > MAX_FILE_BYTES:
         raise ValueError(f"{name!r} is larger than {MAX_FILE_BYTES // 1024 // 1024} MB")
     return data
+
+
+def is_shared(root: Path, name: str) -> bool:
+    """Whether others than its owner may read a file beside the inventory."""
+    try:
+        return bool((root / name).stat().st_mode & 0o044)
+    except OSError:
+        return False
 
 
 def package_folder(name: str) -> Path:

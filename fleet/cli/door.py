@@ -19,6 +19,7 @@ import click
 
 from fleet.errors import FleetError, InvalidInventory, UsageError
 from fleet.events import Observer, ignore
+from fleet.secrets.vault import Vault
 from fleet.workflow.context import Context, utc_now
 
 
@@ -34,6 +35,7 @@ class Door:
     quiet: bool
     color: bool
     history: Path
+    vault: Vault
     ssh_config: str | None = None
 
     def context(self, **more: Any) -> Context:
@@ -47,6 +49,7 @@ class Door:
             where=socket.gethostname(),
             run_id=_run_id(),
             observer=self.observer(),
+            vault=self.vault,
             **more,
         )
 
@@ -121,6 +124,7 @@ def door(
                 quiet=options.pop("quiet"),
                 color=_color(options.pop("no_color")),
                 history=options.pop("history") or default_history(),
+                vault=open_vault(options.pop("vault_password_file"), options.pop("vault_password_command")),
                 ssh_config=options.pop("ssh_config", None),
             )
             try:
@@ -135,6 +139,29 @@ def door(
         return call
 
     return decorate
+
+
+VAULT_OPTIONS = (
+    click.option(
+        "--vault-password-file",
+        type=click.Path(path_type=Path),
+        metavar="FILE",
+        help="Opens !vault values; an executable one is run. [FLEET_VAULT_PASSWORD_FILE]",
+    ),
+    click.option("--vault-password-command", metavar="CMD", help="Prints the vault password; no shell is used."),
+)
+
+
+def open_vault(file: Path | None, command: str | None) -> Vault:
+    """What opens the inventory's secrets; the password is read when the first of them is met."""
+    if file is not None and command is not None:
+        raise UsageError("--vault-password-file and --vault-password-command: give one of them; nothing was done")
+    from fleet.secrets import password  # starts processes: the rooms below never see it
+
+    if command is not None:
+        return Vault(lambda: password.run_password_command(command))
+    named = file or (Path(from_env) if (from_env := os.environ.get("FLEET_VAULT_PASSWORD_FILE")) else None)
+    return Vault(None if named is None else lambda: password.read_password_file(named.expanduser()))
 
 
 def _limit(text: str | None) -> str | None:
@@ -189,4 +216,5 @@ def _options(outputs: tuple[str, ...], *, limited: bool, contacts: bool) -> list
         click.option("-q", "--quiet", is_flag=True, help="Say nothing when all is well."),
         click.option("--no-color", is_flag=True, help="No colours (or set NO_COLOR)."),
         click.option("--history", type=path, help="The history file; default under the XDG state folder."),
+        *VAULT_OPTIONS,
     ]

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from fleet.cli.door import default_history
+from fleet.cli.door import VAULT_OPTIONS, default_history, open_vault
 from fleet.cli.echo_text import format_probe
 from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import UsageError
@@ -135,6 +135,8 @@ _SAYING = _options(
 @_ASSOCIATION
 @_TLS
 @_SAYING
+@VAULT_OPTIONS[0]
+@VAULT_OPTIONS[1]
 def command(peer: str, port: str | None, caller: str | None, inventory: Path, **options: Any) -> int:
     """Hold one association with PEER at PORT: C-ECHO, release, and the truth about it.
 
@@ -201,7 +203,8 @@ def _named_call(peer: str, port: str | None, caller: str, inventory: Path, optio
 
     if port is not None:
         raise UsageError("with --as the peer's address and port come from the inventory: fleet echo --as CALLER CALLED")
-    context = Context(inventory, default_history(), who=getpass.getuser())
+    vault = open_vault(options["vault_password_file"], options["vault_password_command"])
+    context = Context(inventory, default_history(), who=getpass.getuser(), vault=vault)
     found = find_call(read_valid(context), context, caller, peer, override=options["override"])
     typed = {"called": options["call"] or found.called, "calling": options["aetitle"] or found.calling}
     _check_titles({"-aec": typed["called"], "-aet": typed["calling"]})

@@ -6,7 +6,7 @@ import click
 
 from fleet.cli.door import Door, door
 from fleet.report.palette import COLOR, PLAIN
-from fleet.report.text import format_problem_counts, format_problems
+from fleet.report.text import count_of, format_problem_counts, format_problems
 from fleet.workflow.reading import Reading, read_all
 
 
@@ -18,13 +18,14 @@ def command(door: Door, strict: bool) -> int:
 
     Exit status: 0 valid (warnings or not; with --strict: none), 2 invalid.
     """
-    reading = read_all(door.context())
+    context = door.context()
+    reading = read_all(context)
     wrong = bool(reading.errors) or (strict and bool(reading.problems))
     if door.output == "json":
-        door.tell(json.dumps(_document(reading), indent=1))
+        door.tell(json.dumps(_document(reading, context.vault.unopened), indent=1))
     elif not (door.quiet and not wrong):
         door.tell(format_problems(reading.problems, COLOR if door.color else PLAIN))
-        door.tell(_summary(reading, strict=strict))
+        door.tell(_summary(reading, strict=strict) + _closed(context.vault.unopened))
     return 2 if wrong else 0
 
 
@@ -45,12 +46,20 @@ def _summary(reading: Reading, *, strict: bool) -> str:
     return f"{inventory.name or 'the inventory'} {verdict}{told}{why} ({known})"
 
 
-def _document(reading: Reading) -> dict[str, object]:
+def _closed(number: int) -> str:
+    """How much of it was not looked into."""
+    if not number:
+        return ""
+    return f"; {count_of(number, 'secret value')} not opened: no vault password was given"
+
+
+def _document(reading: Reading, unopened: int) -> dict[str, object]:
     from fleet.report.machine import make_problem  # only where JSON is asked for
 
     return {
         "schema": "fleet.validate/1",
         "inventory_digest": reading.inventory.digest,
         "valid": not reading.errors,
+        "secrets_not_opened": unopened,
         "problems": [make_problem(problem) for problem in reading.problems],
     }

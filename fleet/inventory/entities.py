@@ -7,7 +7,7 @@ from typing import Any
 from fleet.dicom.ae_title import normalize_ae_title
 from fleet.documents import Document
 from fleet.inventory import model as m
-from fleet.inventory.layers import Layers, find_speaker
+from fleet.inventory.layers import Layers
 from fleet.inventory.places import check_place
 from fleet.inventory.settings import Layer, labels_of, merge
 from fleet.inventory.sites import Sites
@@ -134,16 +134,9 @@ class EntityLoader:
             self._typed.error("entity-place", text, at, subjects=(title,))
 
     def _tls(self, draft: _Draft) -> m.Tls:
-        """Its TLS settings; a certificate of ours needs a private key, which nobody keeps yet."""
+        """Its TLS settings: how it is verified, and what we present to it."""
         value = draft.merged["tls"]
         verify = value.get("verify", m.EMPTY)
-        if "present" in value:
-            layers = (*self._layers.below_entity(draft.kind, draft.site), draft.layer())
-            text = (
-                "tls.present is not built yet: it needs a private key, and keys are refused until secrets are kept as"
-                " secrets; leave it out"
-            )
-            self._typed.error("not-built-yet", text, find_speaker(layers, ("tls", "present")))
         return m.Tls(value.get("port"), verify.get("ca"), verify.get("name"), value.get("present"))
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from fleet.documents import Document
 from fleet.errors import Location
+from fleet.secrets.secret import Secret
 
 EMPTY: Mapping[str, Any] = MappingProxyType({})
 
@@ -350,7 +351,7 @@ class Vrrp(Placed):
     interface: str
     virtual_router_id: int
     priority: Mapping[str, int]
-    auth_pass: str | None = None
+    auth_pass: Secret | None = None
     origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 
@@ -395,13 +396,19 @@ class VirtualService(Placed):
 
 @dataclass(frozen=True, slots=True)
 class Certificate(Placed):
-    """Public parts only; private keys come with secrets and are refused until then."""
+    """A CA, or a certificate with its private key, or both; the key comes from a file or stood in the inventory.
+
+    `key_file` is that file, `key_is_shared` whether others on the controller may read it.
+    """
 
     name: str
     ca_file: str | None = None
     cert_file: str | None = None
     ca_pem: str | None = None
     cert_pem: str | None = None
+    key: Secret | None = None
+    key_file: str | None = None
+    key_is_shared: bool = False
     origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 

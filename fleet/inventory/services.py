@@ -8,6 +8,8 @@ from fleet.inventory import model as m
 from fleet.inventory.settings import parse_duration
 from fleet.inventory.sites import Sites
 from fleet.inventory.typed import Typed, below
+from fleet.secrets.secret import Secret
+from fleet.secrets.vault import Vault
 
 _PLAIN_CHECK = m.HealthCheck("LOADBALANCER")
 _ECHOSCU = "/usr/bin/echoscu"
@@ -19,13 +21,13 @@ def load_virtual_services(typed: Typed, sites: Sites) -> tuple[m.VirtualService,
     for document in typed.documents.documents:
         for value, origin in typed.listed(document, "virtual_services"):
             site = sites.name_for(document, value, origin, f"virtual service {value['name']}")
-            found.append(_virtual_service(value, site, origin))
+            found.append(_virtual_service(value, site, origin, typed.documents.vault))
             for address in found[-1].addresses:
                 typed.check_date(address.until, address.origin, "until")
     return tuple(found)
 
 
-def _virtual_service(value: Mapping[str, Any], site: str, origin: m.Origin) -> m.VirtualService:
+def _virtual_service(value: Mapping[str, Any], site: str, origin: m.Origin, vault: Vault) -> m.VirtualService:
     return m.VirtualService(
         name=value["name"],
         entity=value["entity"],
@@ -36,7 +38,7 @@ def _virtual_service(value: Mapping[str, Any], site: str, origin: m.Origin) -> m
         port=value["port"],
         mode=value.get("mode", "failover"),
         via=value.get("via", "haproxy"),
-        vrrp=_vrrp(value["vrrp"], below(origin, "vrrp")) if "vrrp" in value else None,
+        vrrp=_vrrp(value["vrrp"], below(origin, "vrrp"), vault) if "vrrp" in value else None,
         check=_health_check(value["check"], below(origin, "check")) if "check" in value else _PLAIN_CHECK,
         script=_script(value["script"]) if "script" in value else None,
         shared_storage_reason=value.get("shared_storage", {}).get("reason"),
@@ -44,8 +46,11 @@ def _virtual_service(value: Mapping[str, Any], site: str, origin: m.Origin) -> m
     )
 
 
-def _vrrp(value: Mapping[str, Any], origin: m.Origin) -> m.Vrrp:
-    return m.Vrrp(value["interface"], value["virtual_router_id"], value["priority"], value.get("auth_pass"), origin)
+def _vrrp(value: Mapping[str, Any], origin: m.Origin, vault: Vault) -> m.Vrrp:
+    password = value.get("auth_pass")
+    if isinstance(password, str):  # typed in clear: a rule says so, and it is kept from eyes all the same
+        password = vault.keep(Secret(password, origin.at("auth_pass")))
+    return m.Vrrp(value["interface"], value["virtual_router_id"], value["priority"], password, origin)
 
 
 def _script(value: Mapping[str, Any]) -> m.ExternalScript:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from fleet.targets.file_check import FileCheck
 
 __all__ = [
+    "Content",
     "FileCheck",
     "FolderNeed",
     "Needs",
@@ -34,10 +35,24 @@ def make_program(content: bytes) -> Program:
     return Program(content, hashlib.sha256(content).hexdigest())
 
 
+Spans = tuple[tuple[int, int], ...]
+"""Where secrets stand in a text, as characters from 0: sorted, without overlap."""
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A file's text and where secrets stand in it."""
+
+    text: str = field(repr=False)
+    secrets: Spans = ()
+
+
 @dataclass(frozen=True, slots=True)
 class RenderedFile:
     """One file of one host. `content` is ASCII or UTF-8 text with LF and a final newline; a file that is a
     `program` has none, and `data` is what is written either way.
+
+    `secrets` says where secrets stand in it, in clear: whoever shows such a file masks these (`holds_secrets`).
 
     `reloads` and `restarts` name the units that read it; `handler` is a team's own command (sh), run once
     after the switch however many files name it.
@@ -45,7 +60,7 @@ class RenderedFile:
 
     host: str
     path: str
-    content: str
+    content: str = field(repr=False)
     mode: int = 0o644
     owner: str = "root:root"
     check: FileCheck | None = None
@@ -53,11 +68,17 @@ class RenderedFile:
     reloads: tuple[str, ...] = ()
     handler: str | None = None
     program: Program | None = None
+    secrets: Spans = ()
 
     @property
     def data(self) -> bytes:
         """The bytes of the file."""
         return self.content.encode() if self.program is None else self.program.content
+
+    @property
+    def holds_secrets(self) -> bool:
+        """Whether its content, and a plain digest of it, may be seen by nobody who may not read the file."""
+        return bool(self.secrets)
 
     @property
     def digest(self) -> str:

@@ -10,11 +10,11 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address
-from typing import Final
+from typing import Any, Final
 
 from fleet.errors import EmptySelection
 from fleet.inventory.model import Entity, Host, Instance, VirtualService, Vrrp
-from fleet.render.artifacts import RenderedFile, RenderedService
+from fleet.render.artifacts import Content, RenderedFile, RenderedService
 from fleet.render.balance_values import (
     HaproxyServer,
     HaproxyService,
@@ -25,6 +25,7 @@ from fleet.render.balance_values import (
 )
 from fleet.render.collect import Collection
 from fleet.render.session import Session
+from fleet.render.slots import slot_of
 from fleet.targets import haproxy, health_check, keepalived, shell
 
 LISTENS_PATH: Final = "/etc/fleet/check-listens"
@@ -77,6 +78,10 @@ class _Member:
         """The check script's call for one place."""
         first = self.service.addresses[0].address
         return (health_check.make_path(self.service), first, str(self.service.port), address, str(port))
+
+
+def _file(host: Host, path: str, content: Content, **more: Any) -> RenderedFile:
+    return RenderedFile(host.name, path, content.text, secrets=content.secrets, **more)
 
 
 def _services_on(session: Session, host: Host) -> Iterator[tuple[VirtualService, Entity, Instance]]:
@@ -142,7 +147,7 @@ def _make_servers(member: _Member, source: str | None) -> Iterator[HaproxyServer
 
 def _render_haproxy(session: Session, host: Host, collection: Collection, parts: _Parts) -> None:
     content = session.render("haproxy.cfg.j2", host, haproxy.PATH, {"services": tuple(parts.haproxy)})
-    collection.add_file(RenderedFile(host.name, haproxy.PATH, content, check=haproxy.CHECK, reloads=(haproxy.UNIT,)))
+    collection.add_file(_file(host, haproxy.PATH, content, check=haproxy.CHECK, reloads=(haproxy.UNIT,)))
     collection.add_service(RenderedService(haproxy.UNIT, False))
     collection.programs.add(haproxy.PROGRAM)
     collection.users.add("haproxy")
@@ -182,7 +187,7 @@ def _make_scripts(member: _Member, vrrp: Vrrp) -> tuple[TrackScript, ...]:
         weight,
     )
     content = member.session.render("check-listens.sh.j2", member.host, LISTENS_PATH, {})
-    member.collection.add_file(RenderedFile(member.host.name, LISTENS_PATH, content, mode=0o755, check=shell.CHECK))
+    member.collection.add_file(_file(member.host, LISTENS_PATH, content, mode=0o755, check=shell.CHECK))
     return answers, listens
 
 
@@ -198,7 +203,7 @@ def _make_instances(member: _Member, vrrp: Vrrp, scripts: tuple[str, ...]) -> It
             interface=vrrp.interface,
             virtual_router_id=vrrp.virtual_router_id,
             priority=vrrp.priority[member.host.name],
-            auth_pass=vrrp.auth_pass,
+            auth_pass=slot_of(vrrp.auth_pass),
             unicast_source=source,
             unicast_peers=others,
             addresses=tuple(
@@ -255,7 +260,7 @@ def _render_keepalived(session: Session, host: Host, collection: Collection, par
     content = session.render("keepalived.conf.j2", host, keepalived.PATH, variables)
     mode = 0o600 if any(instance.auth_pass for instance in parts.instances) else 0o644
     collection.add_file(
-        RenderedFile(host.name, keepalived.PATH, content, mode=mode, check=keepalived.CHECK, reloads=(keepalived.UNIT,))
+        _file(host, keepalived.PATH, content, mode=mode, check=keepalived.CHECK, reloads=(keepalived.UNIT,))
     )
     collection.add_service(RenderedService(keepalived.UNIT, False))
     collection.programs.add(keepalived.PROGRAM)
@@ -275,7 +280,7 @@ def _add_check(session: Session, host: Host, collection: Collection, service: Vi
         "deadline_s": health_check.make_deadline_s(service),
     }
     content = session.render("health-check.sh.j2", host, path, variables)
-    collection.add_file(RenderedFile(host.name, path, content, mode=0o755, check=shell.CHECK))
+    collection.add_file(_file(host, path, content, mode=0o755, check=shell.CHECK))
     collection.programs |= {echoscu, "/usr/bin/timeout" if echoscu == health_check.ECHOSCU else "timeout"}
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleet.inventory.peers import Peer
+from fleet.render.slots import Slot
 from fleet.targets import haproxy
 
 
@@ -74,7 +75,7 @@ class VrrpInstance:
     interface: str
     virtual_router_id: int
     priority: int
-    auth_pass: str | None
+    auth_pass: Slot | None
     unicast_source: str | None
     unicast_peers: tuple[str, ...]
     addresses: tuple[str, ...]

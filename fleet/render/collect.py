@@ -13,9 +13,11 @@ from fleet.render.artifacts import (
     RenderedHost,
     RenderedService,
 )
+from fleet.secrets.secret import SealedSecret
 from fleet.targets.refusal import CODE
 
 TEMPLATE_CODE = "template-failed"
+SEALED_CODE = "secret-not-opened"
 _NOT_RENDERED = "is not rendered: "
 _MOST_NAMED = 5
 
@@ -76,6 +78,8 @@ class Collection:
     def add_failure(self, error: FleetError, at: Location) -> None:
         """Why the host cannot be rendered whole, told where somebody can mend it."""
         code = TEMPLATE_CODE if isinstance(error, TemplateError) else CODE
+        if isinstance(error, SealedSecret):
+            code = SEALED_CODE
         reason = str(error).removesuffix(f" (host {self.host})")
         message = f"host {self.host} {_NOT_RENDERED}{reason}"
         self.problems.append(Problem(code, Severity.ERROR, message, at, (), (self.host,)))

@@ -31,7 +31,9 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
 from fleet.errors import TemplateError, UnfitValue
+from fleet.render.artifacts import Content
 from fleet.render.formats import Format, Quoted, quote_line, quoted
+from fleet.render.slots import Filled, Pouch, Slot
 
 OUR_FOLDER = Path(__file__).parent / "templates"
 MAX_TEMPLATE_BYTES = 1024 * 1024
@@ -175,7 +177,16 @@ def _product(left: Any, right: Any) -> int:
     return 0
 
 
-def _make_finalizer(format_: Format) -> Callable[[Any], Any]:
+class _Hand:
+    """Holds the pouch of the file that is being rendered, for the filters of all formats."""
+
+    __slots__ = ("pouch",)
+
+    def __init__(self) -> None:
+        self.pouch = Pouch()
+
+
+def _make_finalizer(format_: Format, hand: _Hand) -> Callable[[Any], Any]:
     """What stands between a value and the file: only what the format's own filter returned, and integers."""
 
     def finalize(value: Any) -> Any:
@@ -187,14 +198,20 @@ def _make_finalizer(format_: Format) -> Callable[[Any], Any]:
             return str(value)  # a strict one raises, naming itself
         if format_.raw_text and isinstance(value, str):
             return quote_line(value)
+        filled = hand.pouch.text_of(value, format_.name)
+        if filled is not None:
+            return filled
         return _refuse_raw(value, format_)
 
     return finalize
 
 
+_KINDS: Mapping[type, str] = {Slot: "a secret", Filled: "a secret of another format"}
+
+
 def _refuse_raw(value: Any, format_: Format) -> NoReturn:
     filters = " or ".join(f"`| {name}`" for name in sorted(format_.filters))
-    what = f"the text {value!r}" if isinstance(value, str) else f"a {type(value).__name__}"
+    what = f"the text {value!r}" if isinstance(value, str) else _KINDS.get(type(value), f"a {type(value).__name__}")
     raise UnfitValue(f"{what} would stand unquoted in a {format_.name} file; output it with {filters}")
 
 
@@ -206,21 +223,25 @@ class Templates:
         self._folders = (*((folder,) if folder is not None else ()), OUR_FOLDER)
         self._environments: dict[str, _Sandbox] = {}
         self._compiled: dict[tuple[str, str, str], Template] = {}
+        self._hand = _Hand()
 
-    def render(self, name: str, format_: Format, context: Mapping[str, Any], *, host: str) -> str:
+    def render(self, name: str, format_: Format, context: Mapping[str, Any], *, host: str) -> Content:
         """One of our templates, or the team's of the same name. Raises `TemplateError` and `UnfitValue`."""
         return self._render(name, lambda: self._load(name, format_), context, host)
 
-    def render_source(self, source: str, name: str, format_: Format, context: Mapping[str, Any], *, host: str) -> str:
+    def render_source(
+        self, source: str, name: str, format_: Format, context: Mapping[str, Any], *, host: str
+    ) -> Content:
         """A template whose text was read beside the inventory."""
         return self._render(name, lambda: self._compile(source, name, format_), context, host)
 
-    def _render(self, name: str, find: Callable[[], Template], context: Mapping[str, Any], host: str) -> str:
+    def _render(self, name: str, find: Callable[[], Template], context: Mapping[str, Any], host: str) -> Content:
+        self._hand.pouch = Pouch()
         try:
-            return find().render(context)
+            return self._hand.pouch.unfold(find().render(context))
         except UnfitValue as error:
             place = _find_line(error, name)
-            raise UnfitValue(f"{place}: {error} (host {host})") from error
+            raise type(error)(f"{place}: {error} (host {host})") from error
         except Exception as error:  # whatever a template raises is the template's fault
             said = _say(error) + _name_known(error, context)
             raise TemplateError(f"{_find_line(error, name)}: {said} (host {host})") from error
@@ -244,16 +265,16 @@ class Templates:
     def _environment(self, format_: Format) -> _Sandbox:
         found = self._environments.get(format_.name)
         if found is None:
-            found = self._environments[format_.name] = _make_environment(format_, self._folders)
+            found = self._environments[format_.name] = _make_environment(format_, self._folders, self._hand)
             found.plain_types = self._plain_types
         return found
 
 
-def _make_environment(format_: Format, folders: tuple[Path, ...]) -> _Sandbox:
+def _make_environment(format_: Format, folders: tuple[Path, ...], hand: _Hand) -> _Sandbox:
     environment = _Sandbox(
         loader=_Loader(folders),
         undefined=_Missing,
-        finalize=_make_finalizer(format_),
+        finalize=_make_finalizer(format_, hand),
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
@@ -263,16 +284,20 @@ def _make_environment(format_: Format, folders: tuple[Path, ...]) -> _Sandbox:
     )
     environment.filters = {name: made for name, made in environment.filters.items() if name in _FILTERS}
     for name, quote in format_.filters.items():
-        environment.filters[name] = _mark(quote, format_.name)
+        environment.filters[name] = _mark(quote, format_, hand)
     environment.globals = {name: made for name, made in environment.globals.items() if name in _GLOBALS}
     return environment
 
 
-def _mark(quote: Callable[[object], str], format_name: str) -> Callable[[Any], Any]:
+def _mark(quote: Callable[[object], str], format_: Format, hand: _Hand) -> Callable[[Any], Any]:
     def apply(value: Any) -> Any:
-        if type(value) is not str and isinstance(value, Undefined):
-            return str(value)  # raises, naming itself
-        return quoted(quote(value), format_name)
+        if type(value) is not str:
+            if isinstance(value, Undefined):
+                return str(value)  # raises, naming itself
+            filled = hand.pouch.fill(value, quote, format_.name, ascii_only=format_.ascii_only)
+            if filled is not None:
+                return filled
+        return quoted(quote(value), format_.name)
 
     return apply
 

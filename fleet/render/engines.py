@@ -7,7 +7,7 @@ from typing import Any, Final
 from fleet.errors import UnfitValue
 from fleet.inventory.model import Entity, Host, Instance, Run
 from fleet.inventory.settings import parse_duration
-from fleet.render.artifacts import RenderedFile, RenderedService
+from fleet.render.artifacts import Content, RenderedFile, RenderedService
 from fleet.render.collect import Collection
 from fleet.render.formats import FORMATS
 from fleet.render.relay_document import RELAY_DRAIN_S, make_document, trusted_files
@@ -71,7 +71,7 @@ class _Process:
             "options": tuple(self.run.settings.get("options", ())),
         }
         content = self.session.render(template, self.host, path, {**shared, **variables})
-        self.collection.add_file(RenderedFile(self.host.name, path, content, **more))
+        self.collection.add_file(RenderedFile(self.host.name, path, content.text, secrets=content.secrets, **more))
 
     def unit_file(self, template: str, variables: Variables, writable: tuple[str, ...]) -> None:
         """Render the unit, and want it running."""
@@ -89,7 +89,10 @@ class _Process:
         self.collection.programs |= {program, "/bin/sh"}
         for path in (DRAIN_PATH, FREE_PORT_PATH):
             content = self.session.render(f"{path.rpartition('/')[2]}.sh.j2", self.host, path, {})
-            self.collection.add_file(RenderedFile(self.host.name, path, content, mode=0o755, check=shell.CHECK))
+            made = RenderedFile(
+                self.host.name, path, content.text, mode=0o755, check=shell.CHECK, secrets=content.secrets
+            )
+            self.collection.add_file(made)
 
     def need_folder(self, path: str, mode: int = 0o750) -> None:
         """A folder of the service's own."""
@@ -167,9 +170,9 @@ def _render_relay(process: _Process) -> None:
     document = make_document(process.session, process.entity, process.instance, spool)
     python: str = process.run.settings.get("python") or relay.PYTHON
     for name, content in trusted_files(process.session.inventory, document):
-        text = check_content(content, FORMATS["json"], process.host.name, name)  # ASCII lines, as PEM is
+        text = check_content(Content(content), FORMATS["json"], process.host.name, name)  # ASCII lines, as PEM is
         # It reads them again for each association.
-        process.collection.add_file(RenderedFile(process.host.name, name, text))
+        process.collection.add_file(RenderedFile(process.host.name, name, text.text))
     process.file(
         path,
         "relay.json.j2",

@@ -13,7 +13,7 @@ from typing import Final
 from fleet.errors import Problem, TemplateError, UnfitValue
 from fleet.inventory.model import Host, Inventory
 from fleet.inventory.peers import Peers
-from fleet.render.artifacts import Program, RenderedHost
+from fleet.render.artifacts import Program, RenderedFile, RenderedHost
 from fleet.render.balance import render_balance
 from fleet.render.collect import Collection, fold_failures
 from fleet.render.engine import Templates
@@ -81,6 +81,16 @@ def render_host(session: Session, host: Host) -> HostResult:
             part(session, host, collection)
         except (UnfitValue, TemplateError) as error:
             collection.add_failure(error, host.location)
+    for file in collection.files.values():
+        if file.holds_secrets and file.mode & 0o007:
+            collection.add_failure(_too_open(file), host.location)
     if collection.problems:
         return None, tuple(collection.problems)
     return collection.freeze(), ()
+
+
+def _too_open(file: RenderedFile) -> UnfitValue:
+    return UnfitValue(
+        f"{file.path} would hold a secret, and its mode {file.mode:04o} lets everybody on the host read it; give it"
+        " `mode: 0600` (or 0640 and an owner whose group reads it)"
+    )

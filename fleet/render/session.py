@@ -9,7 +9,7 @@ from fleet.errors import UnfitValue
 from fleet.inventory.model import Entity, Host, Inventory, Relay, VirtualService
 from fleet.inventory.peers import Peers
 from fleet.render.archive import ArchiveTables, Vendor, make_tables
-from fleet.render.artifacts import Program
+from fleet.render.artifacts import Content, Program
 from fleet.render.balance_values import BALANCE_TYPES, Permitted, make_permitted
 from fleet.render.engine import Templates
 from fleet.render.formats import Format, format_of_template
@@ -100,7 +100,7 @@ class Session:
         """Each relay text with the entities that it is for."""
         return select_texts(self.inventory, self.peers)
 
-    def render(self, template: str, host: Host, path: str, variables: dict[str, Any]) -> str:
+    def render(self, template: str, host: Host, path: str, variables: dict[str, Any]) -> Content:
         """One of our templates (or the team's over it) for a file of a host, checked as its reader reads it."""
         format_ = format_of_template(template)
         context = {"host": self.view_of(host), "fleet_name": self.inventory.name, "path": path, **variables}
@@ -109,12 +109,12 @@ class Session:
         )
 
 
-def check_content(text: str, format_: Format, host: str, path: str) -> str:
+def check_content(content: Content, format_: Format, host: str, path: str) -> Content:
     """The text, with a final newline, or an error that says why it is never written (T16, T17)."""
-    text = text if text.endswith("\n") else text + "\n"
+    text = content.text if content.text.endswith("\n") else content.text + "\n"
     reasons = list(explain_form(text, ascii_only=format_.ascii_only))
     if format_.max_line_bytes is not None:
         reasons += explain_long_lines(text, format_.max_line_bytes)
     if reasons:
         raise UnfitValue(f"{path} of host {host} cannot be written as {format_.name}: {'; '.join(reasons[:3])}")
-    return text
+    return Content(text, content.secrets)

@@ -39,15 +39,17 @@ def _render(session: Session, host: Host, collection: Collection, file: TeamFile
         "callers": fleet.callers,
         "called": fleet.called,
     }
-    text = session.templates.render_source(file.source, file.template, format_, context, host=host.name)
+    made = session.templates.render_source(file.source, file.template, format_, context, host=host.name)
+    content = check_content(made, format_, host.name, file.path)
     rendered = RenderedFile(
         host.name,
         file.path,
-        check_content(text, format_, host.name, file.path),
+        content.text,
         mode=file.mode,
         owner=file.owner,
         check=_make_check(file.check),
         handler=file.handler,
+        secrets=content.secrets,
     )
     if not collection.add_file(rendered):
         reason = f"fleet makes that file on {host.name} itself; one of them would be lost"

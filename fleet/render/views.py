@@ -5,11 +5,11 @@ A template of a team's may be mistaken or worse; what it is handed holds no way 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 from fleet.inventory.model import Entity, Host, Instance, Inventory, VirtualService
 from fleet.inventory.peers import Peer, Peers
+from fleet.render.slots import seal
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +144,12 @@ def make_fleet_view(inventory: Inventory, peers: Peers) -> FleetView:
 
 def make_host_view(host: Host) -> HostView:
     """A host for templates."""
-    return HostView(host.name, host.address, host.site, _seal(host.labels), _seal(host.vars))
+    return HostView(host.name, host.address, host.site, seal(host.labels), seal(host.vars))
 
 
 def make_instance_view(instance: Instance) -> InstanceView:
     """An instance for templates."""
-    return InstanceView(instance.host, instance.address, instance.port, _seal(instance.vars))
+    return InstanceView(instance.host, instance.address, instance.port, seal(instance.vars))
 
 
 def make_entity_view(entity: Entity) -> EntityView:
@@ -167,8 +167,8 @@ def make_entity_view(entity: Entity) -> EntityView:
         engine=entity.engine,
         description=entity.description,
         contact=entity.contact,
-        labels=_seal(entity.labels),
-        vars=_seal(entity.vars),
+        labels=seal(entity.labels),
+        vars=seal(entity.vars),
         instances=tuple(make_instance_view(instance) for instance in entity.instances),
         titles=entity.titles,
         tls=entity.tls is not None,
@@ -187,7 +187,3 @@ def make_service_view(service: VirtualService, peers: Peers) -> ServiceView:
         service.via,
         peers.members_of(service),
     )
-
-
-def _seal(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    return MappingProxyType(dict(values))

@@ -68,6 +68,7 @@ def _encode_host(host: RenderedHost) -> list[Any]:
             file.reloads,
             file.handler,
             file.program.digest if file.program else None,
+            file.secrets,
         ]
         for file in host.files
     ]
@@ -87,10 +88,13 @@ def _decode_host(name: str, value: list[Any], known: Mapping[str, Program]) -> R
 
 
 def _decode_file(host: str, value: list[Any], known: Mapping[str, Program]) -> RenderedFile:
-    path, content, mode, owner, check, restarts, reloads, handler, digest = value
+    path, content, mode, owner, check, restarts, reloads, handler, digest, secrets = value
     made = FileCheck(*check) if check else None
+    spans = tuple((start, end) for start, end in secrets)
     program = known[digest] if digest else None
-    return RenderedFile(host, path, content, mode, owner, made, tuple(restarts), tuple(reloads), handler, program)
+    return RenderedFile(
+        host, path, content, mode, owner, made, tuple(restarts), tuple(reloads), handler, program, spans
+    )
 
 
 def _encode_problem(problem: Problem) -> list[Any]:

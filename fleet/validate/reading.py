@@ -10,6 +10,7 @@ from fleet.documents import Documents, read_documents
 from fleet.errors import Problem
 from fleet.inventory.load import Loaded, load_inventory
 from fleet.inventory.typed import Pointer
+from fleet.secrets.vault import Vault
 from fleet.validate.schema import check_document, text_keys
 
 
@@ -22,13 +23,13 @@ class Reading:
     problems: tuple[Problem, ...]
 
 
-def read_inventory(root: Path) -> Reading:
+def read_inventory(root: Path, vault: Vault | None = None) -> Reading:
     """The inventory at `root` (a folder or one file); what is broken is left out and told.
 
-    Raises `UnreadableFile` where there is nothing to read.
+    `vault` opens its secrets; without one they stay closed. Raises `UnreadableFile` where there is nothing to read.
     """
     with _collector_at_rest():
-        return _read(root)
+        return _read(root, vault)
 
 
 @contextlib.contextmanager
@@ -43,8 +44,8 @@ def _collector_at_rest() -> Iterator[None]:
             gc.enable()
 
 
-def _read(root: Path) -> Reading:
-    documents, problems = read_documents(root, text_keys("inventory"))
+def _read(root: Path, vault: Vault | None) -> Reading:
+    documents, problems = read_documents(root, text_keys("inventory"), vault)
     broken: dict[str, frozenset[Pointer]] = {}
     for document in documents.documents:
         found, spoiled = check_document(document, "inventory")

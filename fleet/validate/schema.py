@@ -12,6 +12,7 @@ from fleet.documents import Document, read_schema
 from fleet.errors import Problem
 from fleet.inventory.typed import Pointer
 from fleet.validate.accepting import accepts
+from fleet.validate.secret_places import check_places, without_secrets
 
 
 @cache
@@ -47,8 +48,23 @@ def _is_text(sub: Mapping[str, Any], root: Mapping[str, Any]) -> bool:
 
 def check_document(document: Document, name: str) -> tuple[list[Problem], frozenset[Pointer]]:
     """What the schema `name` says against a document, and the pointers of the values that are broken."""
+    if document.holds_secrets:
+        return _check_with_secrets(document, name)
+    return _check_plain(document, name)
+
+
+def _check_plain(document: Document, name: str) -> tuple[list[Problem], frozenset[Pointer]]:
     if accepts(document.value, name):
         return [], frozenset()
     from fleet.validate.explaining import explain_document  # loads jsonschema: only what is rejected pays
 
     return explain_document(document, name)
+
+
+def _check_with_secrets(document: Document, name: str) -> tuple[list[Problem], frozenset[Pointer]]:
+    """A secret in a wrong place is told once, and what the schema says of that place is not told too."""
+    misplaced = dict(check_places(document))
+    found, spoiled = _check_plain(without_secrets(document), name)
+    told = frozenset(problem.location.pointer for problem in misplaced.values())
+    kept = [problem for problem in found if problem.location.pointer not in told]
+    return [*misplaced.values(), *kept], spoiled | frozenset(misplaced)

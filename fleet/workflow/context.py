@@ -1,11 +1,12 @@
 """What every run is given: where the inventory is, who asks, which clock, who watches."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
 from fleet.events import Observer, ignore
+from fleet.secrets.vault import Vault
 
 
 def utc_now() -> datetime:
@@ -18,7 +19,8 @@ class Context:
     """The parameters of a run; everything below `cli` gets its clock, identity and observer from here.
 
     `inventory_root` is a folder or one file, `limit` a selector or None for everything, `forks` how many
-    hosts are worked on at once, `known_hosts` a file of further pinned keys.
+    hosts are worked on at once, `known_hosts` a file of further pinned keys, `vault`
+    what opens the inventory's secrets.
     """
 
     inventory_root: Path
@@ -34,6 +36,7 @@ class Context:
     connect_deadline_s: float = 15.0
     observe_deadline_s: float = 30.0
     apply_deadline_s: float = 120.0
+    vault: Vault = field(default_factory=Vault)
 
     @property
     def templates(self) -> Path | None:

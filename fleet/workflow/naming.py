@@ -6,10 +6,11 @@ from collections.abc import Iterable
 from fleet.errors import EmptySelection
 from fleet.inventory.model import Entity
 from fleet.inventory.peers import Peer, titles_for
+from fleet.secrets.secret import SealedSecret
 from fleet.workflow.call import Call
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading
-from fleet.workflow.targets import Policy, make_tls
+from fleet.workflow.targets import Policy, make_tls, why_unpresentable
 
 
 def find_call(reading: Reading, context: Context, caller: str, called: str, *, override: bool = False) -> Call:
@@ -29,6 +30,8 @@ def find_call(reading: Reading, context: Context, caller: str, called: str, *, o
     why = Policy(inventory, context.clock(), override=override).why_spared(entity)
     if why:
         raise EmptySelection(f"{entity.ae_title} is spared now: {why}; nothing was asked; --override asks anyway")
+    if closed := why_unpresentable(inventory, entity):
+        raise SealedSecret(f"{entity.ae_title}: {closed}")
     tls = make_tls(inventory, entity.tls) if entity.tls else None
     peer = _flow_peer(reading, source, entity, called) if source else None
     if source and peer and peer.address and peer.port:

@@ -56,7 +56,7 @@ def read_all(context: Context) -> Reading:
 
     Raises `UnreadableFile` where there is no inventory to read.
     """
-    read = read_inventory(context.inventory_root)
+    read = read_inventory(context.inventory_root, context.vault)
     inventory = read.loaded.inventory
     found = check_inventory(inventory, Peers(inventory), context.clock().date())
     problems = sorted({*read.problems, *found}, key=lambda problem: problem.sort_key)

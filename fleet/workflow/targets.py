@@ -12,6 +12,7 @@ from fleet.inventory.model import Entity, Inventory, Tls, VerifySettings
 from fleet.inventory.peers import Peer, Peers, titles_for
 from fleet.inventory.schedule import Opening, is_open, parse_opening
 from fleet.verify.values import (
+    ClientCertificate,
     EchoResult,
     EchoTarget,
     Expectation,
@@ -64,6 +65,10 @@ class Policy:
             asked_of = target
             if self.override and reason is not None:
                 asked_of, reason = replace(target, overridden=reason[1]), None
+            if reason is None and (
+                closed := why_unpresentable(self.inventory, self.inventory.find_entity(target.ae_title))
+            ):
+                reason = Outcome.LOCAL_ERROR, closed
             if target.address == DHCP:
                 reason = Outcome.SKIPPED_POLICY, "its address is given by DHCP: nobody knows where to ask"
             if reason is None:
@@ -185,9 +190,26 @@ def _target(inventory: Inventory, entity: Entity, verify: VerifySettings) -> Ech
 
 
 def make_tls(inventory: Inventory, tls: Tls) -> TlsSettings:
-    """Verified TLS as the inventory's certificates say (PS3.15 B.12)."""
+    """Verified TLS as the inventory's certificates say (PS3.15 B.12); who we are is said to a peer that asks."""
     authority = inventory.certificates.get(tls.verify_ca or "")
-    return TlsSettings(ca_pem=authority.ca_pem if authority else None, server_name=tls.verify_name)
+    own = inventory.certificates.get(tls.present or "")
+    certificate = None
+    if own is not None and own.cert_pem and own.key is not None and own.key.is_open:
+        certificate = ClientCertificate(own.cert_pem.encode(), own.key.reveal().encode())
+    return TlsSettings(
+        ca_pem=authority.ca_pem if authority else None, server_name=tls.verify_name, certificate=certificate
+    )
+
+
+def why_unpresentable(inventory: Inventory, entity: Entity | None) -> str:
+    """Why the certificate that a peer is to be shown cannot be shown; empty where it can, or none is."""
+    own = inventory.certificates.get(entity.tls.present or "") if entity and entity.tls else None
+    if own is None or own.key is None or own.key.is_open:
+        return ""
+    return (
+        f"not asked: it is to be shown the certificate {own.name}, whose key was not opened; give --vault-password-file"
+        " FILE or --vault-password-command CMD"
+    )
 
 
 def _spared(openings: Mapping[str, Opening], verify: VerifySettings, now: datetime) -> tuple[Outcome, str] | None:

@@ -21,6 +21,7 @@ PLANTED = {
     "jsonschema-rs": ("fleet/playbook.py", "import jsonschema_rs"),
     "paramiko": ("fleet/workflow/asking.py", "import paramiko"),
     "jinja2": ("fleet/workflow/rendering.py", "import jinja2"),
+    "cryptography": ("fleet/inventory/attachments.py", "import cryptography"),
     "sqlite": ("fleet/workflow/ledger.py", "import sqlite3"),
     "pynetdicom": ("fleet/verify/sweep.py", "import pynetdicom"),
     "click": ("fleet/report/text.py", "import rich"),

@@ -1,4 +1,4 @@
-"""What loading makes of layers, sites, places and keys that are not built yet."""
+"""What loading makes of layers, sites and places."""
 
 import json
 import shutil
@@ -22,33 +22,6 @@ hosts:
   h1: {address: 10.0.0.1}
   h2: {address: 10.0.0.2, verify: {importance: none}, vars: {a: host, b: host}}
 """
-
-
-@pytest.mark.parametrize(
-    ("text", "place"),
-    [
-        ("certificates: {c: {cert_file: c.pem, key: c.key}}\n", "a.yml:2:43"),
-        ("certificates: {c: {ca_file: c.pem, key: !vault x}}\n", "a.yml:2:41"),
-        ("site: n\nentities:\n  - {ae_title: A, kind: other, address: a, tls: {port: 1, present: x}}\n", "a.yml:4:68"),
-    ],
-)
-def test_a_key_that_is_not_built_yet_is_refused_with_that_word(tmp_path: Path, text: str, place: str) -> None:
-    (tmp_path / "c.pem").write_text("x")
-    assert f"{place} not-built-yet" in tell(read_text(tmp_path, text))
-
-
-def test_an_inherited_tls_present_is_refused_once_where_it_was_typed(tmp_path: Path) -> None:
-    reading = read_text(
-        tmp_path,
-        """
-        fleet: {name: a, defaults: {tls: {port: 2762, present: mine}}}
-        site: north
-        entities:
-          - {ae_title: A, kind: other, address: a}
-          - {ae_title: B, kind: other, address: b}
-        """,
-    )
-    assert tell(reading) == ["a.yml:2:56 not-built-yet"]
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ SHELLS = (["dash"], ["busybox", "sh"])
 @pytest.fixture
 def script(tmp_path: Path) -> Path:
     path = tmp_path / "await-free-port"
-    path.write_text(Templates(None).render("await-free-port.sh.j2", FORMATS["sh"], {}, host="h1"), encoding="ascii")
+    made = Templates(None).render("await-free-port.sh.j2", FORMATS["sh"], {}, host="h1")
+    path.write_text(made.text, encoding="ascii")
     return path
 
 

@@ -14,7 +14,7 @@ TEXT = FORMATS["text"]
 
 def render(source: str, format_name: str = "text", folder: Path | None = None, **values: object) -> str:
     """A template's text rendered for host h1."""
-    return Templates(folder).render_source(source, "mine.j2", FORMATS[format_name], values, host="h1")
+    return Templates(folder).render_source(source, "mine.j2", FORMATS[format_name], values, host="h1").text
 
 
 @pytest.mark.parametrize(
@@ -225,6 +225,6 @@ def test_carriage_returns_of_a_template_s_author_become_plain_newlines() -> None
 def test_a_team_s_template_is_found_before_ours(tmp_path: Path) -> None:
     (tmp_path / "drain-associations.sh.j2").write_text("#!/bin/sh\nexit 0\n")
     templates = Templates(tmp_path)
-    assert templates.render("drain-associations.sh.j2", FORMATS["sh"], {}, host="h1") == "#!/bin/sh\nexit 0\n"
-    ours = Templates(None).render("drain-associations.sh.j2", FORMATS["sh"], {}, host="h1")
+    assert templates.render("drain-associations.sh.j2", FORMATS["sh"], {}, host="h1").text == "#!/bin/sh\nexit 0\n"
+    ours = Templates(None).render("drain-associations.sh.j2", FORMATS["sh"], {}, host="h1").text
     assert "kill -STOP" in ours

@@ -12,6 +12,7 @@ from fleet.documents import read_schema
 from fleet.errors import UnfitValue
 from fleet.plan.decide import check_words
 from fleet.plan.grammar import STAGE_NAME
+from fleet.render.artifacts import Content
 from fleet.render.formats import FORMATS
 from fleet.render.hosts import render_fleet
 from fleet.render.session import check_content
@@ -69,8 +70,8 @@ def test_every_file_ends_in_a_newline_and_is_plain_ascii() -> None:
 def test_a_text_that_its_reader_would_misread_is_never_written(text: str, words: str) -> None:
     # T16, T17
     with pytest.raises(UnfitValue, match=words):
-        check_content(text, FORMATS["dcmqrscp"], "h1", "/etc/x")
-    assert check_content("a", FORMATS["dcmqrscp"], "h1", "/etc/x") == "a\n"
+        check_content(Content(text), FORMATS["dcmqrscp"], "h1", "/etc/x")
+    assert check_content(Content("a"), FORMATS["dcmqrscp"], "h1", "/etc/x") == Content("a\n")
 
 
 def test_a_retired_host_holds_nothing(tmp_path: Path) -> None:

@@ -15,11 +15,16 @@ EXAMPLE = Path(__file__).parents[2] / "inventory"
 
 SLIPS = {
     "an unclosed quote": ("fleet.yml", "institution: Mercy Health", 'institution: "Mercy', ["yaml-syntax"]),
-    "a value that is not built": ("fleet.yml", "institution: Mercy", "institution: !vault Mercy", ["not-built-yet"]),
+    "a vault value that is none": (
+        "fleet.yml",
+        "    institution: Mercy",
+        "    extra: !vault x\n    institution: Mercy",
+        ["vault-damaged"],
+    ),
     "a wrong profile": ("fleet.yml", "profile: basic", "profile: basc", ["schema-value"]),
     "a wrong variable": ("fleet.yml", "    institution: Mercy Health", "    in-stitution: x", ["schema-key"]),
     "a wrong indentation": ("sites/north.yml", "vars: {archive", " vars: {archive", ["yaml-syntax"]),
-    "an unreadable site": ("sites/west.yml", "code: WEST}", "code: !vault x}", ["not-built-yet"]),
+    "an unreadable site": ("sites/west.yml", "code: WEST}", "code: !other x}", ["yaml-tag"]),
     "a wrong host of an instance": (
         "sites/north.yml",
         "{host: north-pacs-2, port: 11112}",

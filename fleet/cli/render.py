@@ -55,14 +55,14 @@ def _write(path: Path, file: RenderedFile) -> None:
     """The mode stands before the content does: some of these files hold secrets (T39)."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     with os.fdopen(descriptor, "wb") as opened:
-        os.fchmod(descriptor, file.mode)
+        os.fchmod(descriptor, 0o600 if file.holds_secrets else file.mode)
         opened.truncate()
         opened.write(file.data)
 
 
 def _shown(file: RenderedFile) -> str:
     binary = f"(binary, {len(file.data)} bytes, sha256 {file.digest})\n"
-    shown = binary if file.program else file.content
+    shown = binary if file.program else file.masked
     return f"==> {file.host}:{file.path} ({file.mode:04o} {file.owner}) <==\n{shown}\n"
 
 
@@ -78,5 +78,5 @@ def _document(rendered: Mapping[str, RenderedHost]) -> dict[str, object]:
 def _content(file: RenderedFile) -> dict[str, object]:
     """The text; of a binary file only what it is known by."""
     if file.program is None:
-        return {"content": file.content}
+        return {"content": file.masked}
     return {"content": None, "sha256": file.digest, "size_bytes": len(file.data)}

@@ -146,8 +146,10 @@ def fold_diffs(plan: Plan, is_sensitive: Callable[[str], bool] = lambda _path: F
     """Equal changes once, with their hosts; the smallest groups first, for those are the odd ones."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for host in plan.hosts:
+        secret = {file.path for file in host.rendered.files if file.holds_secrets}
         for step in host.steps:
-            lines = describe_step(step, sensitive=is_sensitive(getattr(step, "path", "")))
+            path = getattr(step, "path", "")
+            lines = describe_step(step, sensitive=path in secret or is_sensitive(path))
             groups.setdefault(lines, []).append(host.host)
     folded = [FoldedDiff(tuple(hosts), lines) for lines, hosts in groups.items()]
     return tuple(sorted(folded, key=lambda group: len(group.hosts)))

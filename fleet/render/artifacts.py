@@ -7,6 +7,7 @@ Same inventory, same bytes: no clock, sorted iteration. These values are what `p
 import hashlib
 from dataclasses import dataclass, field
 
+from fleet.secrets.secret import MASK
 from fleet.targets.file_check import FileCheck
 
 __all__ = [
@@ -79,6 +80,15 @@ class RenderedFile:
     def holds_secrets(self) -> bool:
         """Whether its content, and a plain digest of it, may be seen by nobody who may not read the file."""
         return bool(self.secrets)
+
+    @property
+    def masked(self) -> str:
+        """The content as it may be shown: every secret is three asterisks."""
+        pieces, position = [], 0
+        for start, end in self.secrets:
+            pieces += (self.content[position:start], MASK)
+            position = end
+        return "".join((*pieces, self.content[position:]))
 
     @property
     def digest(self) -> str:

@@ -37,7 +37,7 @@ def test_a_variable_is_opened_and_shows_nothing_of_itself(tmp_path: Path) -> Non
 
 
 def test_secrets_stand_anywhere_below_vars_of_every_layer(tmp_path: Path) -> None:
-    sealed = vault_value(CANARY, 10)
+    sealed = vault_value(CANARY, 14)
     text = f"""
 fleet:
   name: f

@@ -84,7 +84,8 @@ class RenderedFile:
     @property
     def masked(self) -> str:
         """The content as it may be shown: every secret is three asterisks."""
-        pieces, position = [], 0
+        pieces: list[str] = []
+        position = 0
         for start, end in self.secrets:
             pieces += (self.content[position:start], MASK)
             position = end

@@ -155,7 +155,9 @@ def _apply(play: Play, settings: Settings, story: Story, allowed: Permissions) -
     )
     hold_s, within_s = _window(settings)
     check_window(hold_s, within_s)
-    story.apply(Batching(play.serial, budget, hold_s, within_s, canaries=play.canaries), play.hosts, allowed)
+    drain_s = parse_duration(settings.get("drain_timeout", "60s")) if settings.get("drain", True) else None
+    batching = Batching(play.serial, budget, hold_s, within_s, canaries=play.canaries, drain_timeout_s=drain_s)
+    story.apply(batching, play.hosts, allowed)
 
 
 def _verify(play: Play, settings: Settings, story: Story, _allowed: Permissions) -> None:

@@ -26,6 +26,8 @@ from fleet.workflow.story import Permissions, Story
 @click.option("--serial", metavar="N|N%", help="So many hosts together; never two members of one group.")
 @click.option("--canary", metavar="SEL|N", help="These hosts alone first; a failure among them ends it.")
 @click.option("--max-fail", metavar="N|N%", default="0", show_default=True, help="More failed hosts than this end it.")
+@click.option("--drain-timeout", default="60s", show_default=True, help="So long associations of a member may end.")
+@click.option("--no-drain", is_flag=True, help="Change members of virtual services in service.")
 @click.option("--hold-down", default="10s", show_default=True, help="How long services must stay up afterwards.")
 @click.option("--confirm-within", default="120s", show_default=True, help="What is not proven by then undoes itself.")
 @click.option("--no-confirm", is_flag=True, help="What is done stays: no new login, no C-ECHO, nothing undoes itself.")
@@ -51,7 +53,8 @@ def command(door: Door, planfile: str | None, **options: Any) -> int:
     check_window(hold_s, within_s)
     window_s = None if options["no_confirm"] else within_s
     size, canaries = _serial(options["serial"]), options["canary"]
-    batching = Batching(size, budget, hold_s, window_s, options["no_way_back"], canaries)
+    drain_s = None if options["no_drain"] else _seconds("--drain-timeout", options["drain_timeout"])
+    batching = Batching(size, budget, hold_s, window_s, options["no_way_back"], canaries, drain_s)
     if not (options["yes"] or options["check"] or sys.stdin.isatty()):
         raise UsageError("nobody is here to ask: give --yes, or --check to only look; nothing was contacted")
 

@@ -59,7 +59,10 @@ def apply_batch(
     observer(StageStarted("apply", len(plans)))
 
     def apply(pair: tuple[Host, HostPlan]) -> HostOutcome:
-        outcome = _connect_and_apply(pair[0], pair[1], connector, chosen, observer)
+        def change() -> HostOutcome:
+            return _connect_and_apply(pair[0], pair[1], connector, chosen, observer)
+
+        outcome = judge_plan(pair[1]) or chosen.usher(pair[0], pair[1], change)
         observer(ItemFinished("apply", outcome.host, outcome.outcome, outcome.detail))
         return outcome
 

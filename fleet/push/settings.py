@@ -4,8 +4,11 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fleet.inventory.model import Host
+from fleet.plan.steps import HostPlan
 from fleet.push.clock import Clock, SystemClock
 from fleet.push.lock import Claim
+from fleet.push.outcome import HostOutcome
 from fleet.push.transport import Deadlines
 
 
@@ -35,6 +38,15 @@ class Confirmation:
     without_way_back: bool = False
 
 
+Usher = Callable[[Host, HostPlan, Callable[[], HostOutcome]], HostOutcome]
+"""Goes round the change of one host, which it calls: what happens before and after it, on this host and others."""
+
+
+def go_straight(_host: Host, _plan: HostPlan, change: Callable[[], HostOutcome]) -> HostOutcome:
+    """Nothing has to happen before or after."""
+    return change()
+
+
 @dataclass(frozen=True, slots=True)
 class ApplySettings:
     """`settle_s`: how long services may take to come up; `hold_s`: how long they must then stay up.
@@ -50,3 +62,4 @@ class ApplySettings:
     claim: Claim = field(default_factory=Claim)
     confirmation: Confirmation | None = None
     ids: Callable[[], str] = make_nonce
+    usher: Usher = go_straight

@@ -26,7 +26,7 @@ from fleet.render.balance_values import (
 from fleet.render.collect import Collection
 from fleet.render.session import Session
 from fleet.render.slots import slot_of
-from fleet.targets import haproxy, health_check, keepalived, shell
+from fleet.targets import drained, haproxy, health_check, keepalived, shell
 
 LISTENS_PATH: Final = "/etc/fleet/check-listens"
 LOCAL_NETWORK: Final = "127.0.104"  # any 127.* address is this host (RFC 1122 3.2.1.3); 104 is DICOM's port
@@ -138,15 +138,15 @@ def _make_haproxy(member: _Member, *, local: bool) -> HaproxyService:
 
 
 def _make_servers(member: _Member, source: str | None) -> Iterator[HaproxyServer]:
-    hosts = [instance.host for instance in member.ordered]
     for position, instance in enumerate(member.ordered):
-        name = instance.host if hosts.count(instance.host) == 1 else f"{instance.host}.{instance.port}"
+        name = haproxy.make_server_name(member.entity, instance)
         backup = member.service.mode == "failover" and position > 0
         yield HaproxyServer(name, haproxy.make_endpoint(instance.address, instance.port), source, backup)
 
 
 def _render_haproxy(session: Session, host: Host, collection: Collection, parts: _Parts) -> None:
-    content = session.render("haproxy.cfg.j2", host, haproxy.PATH, {"services": tuple(parts.haproxy)})
+    variables = {"services": tuple(parts.haproxy), "drained_servers": drained.SERVERS_PATH}
+    content = session.render("haproxy.cfg.j2", host, haproxy.PATH, variables)
     collection.add_file(_file(host, haproxy.PATH, content, check=haproxy.CHECK, reloads=(haproxy.UNIT,)))
     collection.add_service(RenderedService(haproxy.UNIT, False))
     collection.programs.add(haproxy.PROGRAM)
@@ -210,6 +210,7 @@ def _make_instances(member: _Member, vrrp: Vrrp, scripts: tuple[str, ...]) -> It
                 each.address if each.prefix is None else f"{each.address}/{each.prefix}" for each in of_family
             ),
             scripts=scripts,
+            drained_weight=keepalived.make_weight(tuple(vrrp.priority.values())),
         )
 
 
@@ -253,6 +254,7 @@ def _make_virtual_servers(member: _Member) -> Iterator[VirtualServer]:
 def _render_keepalived(session: Session, host: Host, collection: Collection, parts: _Parts) -> None:
     variables = {
         "script_user": keepalived.SCRIPT_USER,
+        "drained_file": drained.MEMBER_PATH,
         "scripts": tuple(parts.scripts),
         "instances": tuple(parts.instances),
         "virtual_servers": tuple(parts.virtual_servers),
@@ -278,6 +280,7 @@ def _add_check(session: Session, host: Host, collection: Collection, service: Vi
         "called": entity.ae_title,
         "echoscu": echoscu,
         "deadline_s": health_check.make_deadline_s(service),
+        "drained_addresses": drained.ADDRESS_PREFIX,
     }
     content = session.render("health-check.sh.j2", host, path, variables)
     collection.add_file(_file(host, path, content, mode=0o755, check=shell.CHECK))

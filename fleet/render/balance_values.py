@@ -80,6 +80,7 @@ class VrrpInstance:
     unicast_peers: tuple[str, ...]
     addresses: tuple[str, ...]
     scripts: tuple[str, ...]
+    drained_weight: int
 
 
 @dataclass(frozen=True, slots=True)

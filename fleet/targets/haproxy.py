@@ -18,7 +18,7 @@ from fleet.dicom.items import (
 )
 from fleet.dicom.pdu import AssociateRQ, DataTF, PresentationDataValue, ReleaseRQ
 from fleet.errors import Problem
-from fleet.inventory.model import Entity, Inventory, VirtualService
+from fleet.inventory.model import Entity, Instance, Inventory, VirtualService
 from fleet.targets.file_check import FileCheck
 from fleet.targets.refusal import cannot_carry, unfit
 
@@ -58,6 +58,12 @@ def quote(value: object) -> str:
 def make_endpoint(address: str, port: int) -> str:
     """Address and port in one word; IPv6 in brackets."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def make_server_name(entity: Entity, instance: Instance) -> str:
+    """What a member is called: its host, and its port where two of them stand on one host."""
+    alone = sum(1 for each in entity.instances if each.host == instance.host) == 1
+    return instance.host if alone else f"{instance.host}.{instance.port}"
 
 
 def encode_check(calling: str, called: str) -> tuple[str, str, str]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from fleet.errors import EmptySelection
 from fleet.events import ItemFinished, StageStarted
-from fleet.inventory.model import Entity, Host
+from fleet.inventory.model import Entity, Host, VirtualService
 from fleet.push.transport import Connector
 from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep
@@ -220,6 +220,36 @@ def prove_hosts(
         where = f"{target.ae_title} at {target.address}:{target.port}"
         for name in [target.host] if target.host else _serving(reading, target, names):
             silent.setdefault(name, f"after the change {where} ends as {result.outcome.value}: {result.detail}")
+    return silent
+
+
+def prove_members(
+    reading: Reading, context: Context, service: VirtualService, names: Sequence[str], connector: Connector
+) -> Mapping[str, str]:
+    """Ask members of a virtual service by their hosts' names; `""` stands for its addresses.
+
+    Returns, for each that does not answer as it should, why.
+    """
+    entity = reading.inventory.find_entity(service.entity)
+    pairs = () if entity is None else entity_targets(reading.inventory, entity)
+    targets = [
+        target
+        for target, _ in pairs
+        if (target.virtual_service == service.name and "" in names)
+        or (not target.virtual_service and target.host in names)
+    ]
+    results = sweep([target for target in targets if target.source == CONTROLLER])
+    if was_interrupted(results):
+        raise KeyboardInterrupt
+    through = [target for target in targets if target.source != CONTROLLER]
+    results += _ask_through(reading, context, through, connector, _Through(Asking(), _nobody_hears))
+    silent: dict[str, str] = {}
+    for result in results:
+        target = result.target
+        if result.outcome is not Outcome.ANSWERED and result.outcome not in target.accept:
+            where = f"{target.ae_title} at {target.address}:{target.port}"
+            name = "" if target.virtual_service else target.host or ""
+            silent.setdefault(name, f"{where} ends as {result.outcome.value}: {result.detail}")
     return silent
 
 

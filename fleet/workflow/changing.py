@@ -5,11 +5,11 @@ meant has exactly one outcome in the end; a host that was never begun is `not_re
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fleet.errors import EmptySelection, UsageError
 from fleet.events import Event, ItemFinished, Notice, Observer, StageStarted
-from fleet.inventory.model import Host
+from fleet.inventory.model import Host, VirtualService
 from fleet.plan.batches import FailureBudget, count_canaries, make_batches
 from fleet.plan.decide import make_host_plan
 from fleet.plan.diff import escape_text
@@ -20,7 +20,9 @@ from fleet.push.observe import HostReading, ObserveSettings, observe_fleet
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.transport import Connector
 from fleet.render.artifacts import RenderedHost
+from fleet.workflow.asking import prove_members
 from fleet.workflow.context import Context
+from fleet.workflow.draining import Draining, DrainSettings
 from fleet.workflow.reading import Reading
 from fleet.workflow.rendering import render_hosts
 
@@ -37,7 +39,8 @@ class Batching:
 
     What is not confirmed within `confirm_within_s` undoes itself (None: nothing has to be confirmed);
     `no_way_back` changes hosts that cannot. `canaries` (so many hosts, or a selector) are changed and proven
-    before any other, and one failure among them ends the run whatever the budget.
+    before any other, and one failure among them ends the run whatever the budget. `drain_timeout_s` is how long
+    associations of a member that is taken out of its virtual service may end (None: it is changed in service).
     """
 
     serial: int | str | None = None
@@ -46,6 +49,7 @@ class Batching:
     confirm_within_s: float | None = 120.0
     no_way_back: bool = False
     canaries: int | str | None = None
+    drain_timeout_s: float | None = 60.0
 
 
 def check_window(hold_s: float, within_s: float) -> None:
@@ -66,6 +70,7 @@ class Work:
     connector: Connector
     prove: Prove | None = None
     record: Callable[[Sequence[HostOutcome]], None] | None = None  # hears of each batch when it is done
+    note: Callable[[str], None] | None = None  # hears what whoever reads the report has to know
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +158,9 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     claim = Claim(f"{work.context.who} at {work.context.where}", work.context.run_id)
     confirmation = _confirmation(work, by_name, batching)
     settings = ApplySettings(forks=work.context.forks, hold_s=batching.hold_s, claim=claim, confirmation=confirmation)
+    draining = _draining(work) if batching.drain_timeout_s is not None else None
+    if draining is not None:
+        settings = replace(settings, usher=draining.around(_drain_settings(batching), work.context.run_id))
     observer = work.context.observer
     observer(StageStarted("apply", len(order)))
     for number, batch in enumerate(batches, start=1):
@@ -166,6 +174,8 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
         observer(Notice(f"batch {number} of {len(batches)}: {', '.join(host.name for host in hosts) or 'nobody'}"))
         done = [_not_begun(name, why) for name, why in spared.items()]
         done += _apply_one_batch(work, hosts, plans, settings) if hosts else ()
+        while draining is not None and draining.notes and work.note is not None:
+            work.note(draining.notes.pop(0))
         for outcome in done:
             outcomes[outcome.host] = outcome
             observer(ItemFinished("apply", outcome.host, outcome.outcome.value, outcome.detail))
@@ -191,6 +201,19 @@ def _confirmation(work: Work, hosts: Mapping[str, Host], batching: Batching) -> 
     # Who wants services watched wants them waited for too: addresses move, and servers start.
     prove_s = _PROVE_S if batching.hold_s > 0 else 0.0
     return Confirmation(batching.confirm_within_s, prove, prove_s, batching.no_way_back)
+
+
+def _draining(work: Work) -> Draining:
+    reading, context = work.reading, work.context
+
+    def ask(service: VirtualService, names: Sequence[str]) -> Mapping[str, str]:
+        return prove_members(reading, context, service, names, work.connector)
+
+    return Draining(reading.inventory, work.connector, ask, context.observer)
+
+
+def _drain_settings(batching: Batching) -> DrainSettings:
+    return DrainSettings(batching.drain_timeout_s or 0.0, batching.confirm_within_s or 120.0)
 
 
 def _record(work: Work, outcomes: Iterable[HostOutcome]) -> None:

@@ -201,7 +201,7 @@ class Story:
         def record(outcomes: Sequence[HostOutcome]) -> None:
             self.ledger.hosts(outcomes, planned.by_host)
 
-        work = Work(reading, self.context, self.connector, prove, record)
+        work = Work(reading, self.context, self.connector, prove, record, self.ledger.note)
         outcomes = apply_planned(work, planned, batching)
         self._remember_applied(reading, outcomes, permissions or Permissions())
         return outcomes

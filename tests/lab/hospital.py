@@ -59,8 +59,9 @@ class Hospital:
         return self.fleet("run", str(REPOSITORY / f"playbooks/{name}.yml"), *arguments)
 
     def apply(self, *arguments: str) -> CompletedProcess[str]:
-        """Without the long watch over services that tests of something else need not wait for."""
-        return self.fleet("apply", "--yes", "--hold-down", "500ms", *arguments)
+        """Without the long watch over services, and the moves of addresses, that tests of something else need not
+        wait for."""
+        return self.fleet("apply", "--yes", "--hold-down", "500ms", "--no-drain", *arguments)
 
     def read(self, done: CompletedProcess[str]) -> dict[str, Any]:
         """The one JSON document that a command gave."""

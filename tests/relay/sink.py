@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from fleet.dicom.items import PresentationContextAC
 from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ, DataTF, PduReader, PresentationDataValue, ReleaseRP
@@ -27,8 +28,21 @@ class Script:
     echoes: int = 0
     port: int = 0
     tls: ssl.SSLContext | None = None
+    lock: threading.Lock = field(default_factory=threading.Lock)
     keep: bool = False
     bodies: bytearray = field(default_factory=bytearray)
+    talks: list[list[int]] = field(default_factory=list)  # an association each: indexes into received, -1 for more
+
+    def note(self, talk: list[int], uid: str, digest: str) -> None:
+        """An instance has arrived in an association."""
+        with self.lock:
+            talk.append(len(self.received))
+            self.received.append((uid, digest))
+
+    def ends(self) -> list[tuple[str, bool]]:
+        """Each arrival in order, and whether its sender went on in that association afterwards."""
+        heard = {index for talk in self.talks for index in talk[:-1]}
+        return [(uid, index in heard) for index, (uid, _) in enumerate(self.received)]
 
     def uids(self) -> list[str]:
         return [uid for uid, _ in self.received]
@@ -64,6 +78,8 @@ def sinking(script: Script, port: int = 0) -> Iterator[Script]:
 
 def _converse(sock: socket.socket, script: Script) -> None:  # noqa: C901, PLR0912  a dialogue is read best in one piece
     reader = PduReader(1 << 20)
+    talk: list[int] = []
+    script.talks.append(talk)
     command, data_set = bytearray(), hashlib.sha256()
     waiting: CommandSet | None = None
     try:
@@ -92,10 +108,12 @@ def _converse(sock: socket.socket, script: Script) -> None:  # noqa: C901, PLR09
                         if script.keep:
                             script.bodies += value.data
                         if value.is_last and waiting is not None:
-                            if not _take(sock, value.context_id, waiting, data_set.hexdigest(), script):
+                            note = partial(script.note, talk, waiting.sop_instance_uid, data_set.hexdigest())
+                            if not _take(sock, value.context_id, waiting, script, note):
                                 return
                             data_set = hashlib.sha256()
                 else:
+                    talk.append(-1)
                     sock.sendall(ReleaseRP().encode())
     except OSError:
         return
@@ -115,12 +133,12 @@ def _answer(request: AssociateRQ, script: Script) -> bytes:
     ).encode()
 
 
-def _take(sock: socket.socket, context_id: int, request: CommandSet, digest: str, script: Script) -> bool:
+def _take(sock: socket.socket, context_id: int, request: CommandSet, script: Script, note: Callable[[], None]) -> bool:
     status = script.status(request.sop_instance_uid)
     if status is None:
         return False
     if status in {0, 0xB000}:
-        script.received.append((request.sop_instance_uid, digest))
+        note()
     if status >= 0:
         _respond(sock, context_id, request, status)
     return True

@@ -7,6 +7,9 @@ transport when `wants_close` says so.
 
 Events are the PDUs themselves, as the standard's indications carry just their content, and two more:
 `PeerFault` (we abort, and why) and `TransportClosed` (the peer went away without a word).
+
+Who holds many associations meets the same bytes again and again. `hear` takes a segment that is, as a whole,
+a PDU which was read before from its user's memory; whatever is not known goes the one way through the reader.
 """
 
 from collections.abc import Callable
@@ -60,6 +63,13 @@ _EVENT_OF: dict[type[Pdu], Event] = {
 
 
 _Subject = Pdu | PeerError | None
+_Act = Callable[["Association", _Subject, bytes], State | None]
+Recall = Callable[[bytes], Pdu | None]
+
+
+def recall_nothing(_segment: bytes) -> Pdu | None:
+    """For who remembers no PDUs."""
+    return None
 
 
 class Association:
@@ -71,20 +81,30 @@ class Association:
         "_indications",
         "_out",
         "_reader",
+        "_recall",
         "artim_running",
         "state",
         "wants_close",
     )
     is_requestor = False
 
-    def __init__(self, max_pdu_bytes: int = MAX_PDU_BYTES, decode: Callable[[bytes], Pdu] = decode_pdu) -> None:
-        """*max_pdu_bytes* bounds a P-DATA-TF; *decode* may be a `decode_pdu` that remembers."""
+    def __init__(
+        self,
+        max_pdu_bytes: int = MAX_PDU_BYTES,
+        decode: Callable[[bytes], Pdu] = decode_pdu,
+        recall: Recall = recall_nothing,
+    ) -> None:
+        """*max_pdu_bytes* bounds a P-DATA-TF; *decode* may be a `decode_pdu` that remembers.
+
+        *recall* returns what *decode* made of a segment that was a whole PDU below that bound, else None.
+        """
         self.state = State.IDLE
         self.artim_running = False
         self.wants_close = False
         self._deaf = False
         self._reader = PduReader(max_pdu_bytes)
         self._decode = decode
+        self._recall = recall
         self._out: list[bytes] = []
         self._indications: list[Indication] = []
 
@@ -121,10 +141,27 @@ class Association:
                 self._step(Event.INVALID_PDU, error)
         return indications.pop(0) if indications else None
 
+    def hear(self, data: bytes) -> Indication | None:
+        """`receive` and then `next_event`, in one step where *data* is a PDU that was read before."""
+        indications = self._indications
+        pdu = self._recall(data)
+        if (
+            pdu is None
+            or self._reader.unread
+            or indications
+            or self._deaf
+            or self.wants_close
+            or self.state is State.IDLE
+        ):
+            self.receive(data)
+            return self.next_event()
+        self._step(_EVENT_OF[type(pdu)], pdu)
+        return indications.pop(0) if indications else None
+
     @property
     def is_drained(self) -> bool:
         """Whether `next_event` has nothing to tell until more bytes come."""
-        return not self._indications and not self._reader.pending_bytes
+        return not self._indications and not self._reader.unread
 
     def transport_closed(self) -> None:
         """The peer closed the transport, or it broke."""
@@ -153,12 +190,12 @@ class Association:
             self._step(Event.ABORT_REQUEST)
 
     def _step(self, event: Event, subject: _Subject = None, payload: bytes = b"") -> None:
-        transition = TABLE[self.state].get(event)
-        if transition is None:
+        move = _MOVES[self.state].get(event)
+        if move is None:
             raise LocalUseError(f"{event.name} is not possible in {self.state.value} ({self.state.name})")
-        action, next_state, _ = transition
+        act, next_state = move
         # The action still sees the state that the event met; AE-6 and AR-8 choose the state after it.
-        self.state = _ACTIONS[action](self, subject, payload) or next_state
+        self.state = act(self, subject, payload) or next_state
 
     # Actions of tables 9-6 to 9-9. Those that start or stop the ARTIM timer only say so: no clock here.
 
@@ -246,7 +283,7 @@ class Association:
         return UnexpectedPduError(f"{type(subject).__name__} is not allowed in {self.state.value}")
 
 
-_ACTIONS: dict[Action, Callable[[Association, _Subject, bytes], State | None]] = {
+_ACTIONS: dict[Action, _Act] = {
     Action.CONNECT_TRANSPORT: Association._nothing,  # the owner of the transport does it
     Action.SEND_RQ: Association._send,
     Action.CONFIRM_ACCEPTED: Association._indicate,
@@ -275,6 +312,11 @@ _ACTIONS: dict[Action, Callable[[Association, _Subject, bytes], State | None]] =
     Action.IGNORE: Association._nothing,
     Action.SEND_ABORT: Association._send_abort,
     Action.SEND_PROVIDER_ABORT_INDICATE_START_ARTIM: Association._send_provider_abort,
+}
+# The table with its actions looked up: every event of every association passes here.
+_MOVES: dict[State, dict[Event, tuple[_Act, State]]] = {
+    state: {event: (_ACTIONS[transition.action], transition.next_state) for event, transition in row.items()}
+    for state, row in TABLE.items()
 }
 
 

@@ -153,15 +153,17 @@ class CommandAssembler:
         if not value.is_command:
             self.data_set_bytes += len(value.data)
             return None
-        if self._context_id not in (None, value.context_id):
+        context_id, data = value.context_id, value.data
+        if self._context_id is None:
+            self._context_id = context_id
+        elif self._context_id != context_id:
             raise InvalidValueError("a command set is spread over two presentation contexts")
-        if len(self._buffer) + len(value.data) > MAX_COMMAND_BYTES:
+        if len(self._buffer) + len(data) > MAX_COMMAND_BYTES:
             raise InvalidValueError(f"a command set exceeds {MAX_COMMAND_BYTES} bytes")
-        self._context_id = value.context_id
-        self._buffer += value.data
         if not value.is_last:
+            self._buffer += data
             return None
-        whole = bytes(self._buffer)
-        self._buffer.clear()
+        whole = bytes(self._buffer) + data if self._buffer else data  # the usual case: one fragment is all
+        self._buffer = bytearray()
         self._context_id = None
-        return value.context_id, self._decode(whole)
+        return context_id, self._decode(whole)

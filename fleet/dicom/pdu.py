@@ -258,29 +258,25 @@ def check_header(data: bytes | bytearray, max_data_bytes: int) -> int:
 
 
 class PduReader:
-    """Cuts whole PDUs out of a stream; holds at most one unfinished PDU and what came behind it."""
+    """Cuts whole PDUs out of a stream; `unread` is at most one unfinished PDU and what came behind it."""
 
-    __slots__ = ("_buffer", "_max_data_bytes")
+    __slots__ = ("_max_data_bytes", "unread")
 
     def __init__(self, max_data_bytes: int) -> None:
-        self._buffer: bytes | bytearray = b""
+        self.unread: bytes | bytearray = b""
         self._max_data_bytes = max_data_bytes
 
-    @property
-    def pending_bytes(self) -> int:
-        return len(self._buffer)
-
     def feed(self, data: bytes) -> None:
-        if not self._buffer:
-            self._buffer = data  # the usual case: one segment is one PDU, and nothing is copied
-        elif isinstance(self._buffer, bytearray):
-            self._buffer += data
+        if not self.unread:
+            self.unread = data  # the usual case: one segment is one PDU, and nothing is copied
+        elif isinstance(self.unread, bytearray):
+            self.unread += data
         else:
-            self._buffer = bytearray(self._buffer) + data
+            self.unread = bytearray(self.unread) + data
 
     def next_pdu(self) -> bytes | None:
         """Return the next whole PDU; None when it has not come yet; PeerError when it must not come."""
-        buffer = self._buffer
+        buffer = self.unread
         if len(buffer) < HEADER_BYTES:
             if buffer and buffer[0] not in _DECODERS:
                 raise UnrecognizedPduError(bytes(buffer))
@@ -288,5 +284,5 @@ class PduReader:
         whole = check_header(buffer, self._max_data_bytes)
         if len(buffer) < whole:
             return None
-        self._buffer = buffer[whole:]
+        self.unread = buffer[whole:]
         return bytes(buffer[:whole])

@@ -32,19 +32,13 @@ class Workshop:
 
     def make_dialogue(self, target: EchoTarget, question: Question, trace: Trace | None = None) -> EchoDialogue:
         """Raise LocalTlsError when our own TLS files are not usable."""
-        if target.tls is None:
-            return EchoDialogue(question, target.timeouts, self.preparer, port=target.port, trace=trace)
-        name = target.tls.server_name or target.address
-        tls = TlsLayer(self._context(target.tls), name)
-        return EchoDialogue(
-            question,
-            target.timeouts,
-            self.preparer,
-            port=target.port,
-            tls=tls,
-            trace=trace,
-            wall_clock=self._wall_clock,
-        )
+        dialogue = EchoDialogue(question, target.timeouts, self.preparer, port=target.port)
+        if target.tls is not None:
+            name = target.tls.server_name or target.address
+            dialogue.over_tls(TlsLayer(self._context(target.tls), name), self._wall_clock)
+        if trace is not None:
+            dialogue.traced(trace)
+        return dialogue
 
     def _context(self, settings: TlsSettings) -> ssl.SSLContext:
         context = self._contexts.get(settings)

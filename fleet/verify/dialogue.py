@@ -38,76 +38,48 @@ Trace = Callable[[str, bytes], None]
 class EchoDialogue:
     """See the module. Attributes without underscore are for the carrier to read."""
 
-    __slots__ = (
-        "_answers_head",
-        "_assembler",
-        "_association",
-        "_local_name",
-        "_phase_from",
-        "_port",
-        "_preparer",
-        "_question",
-        "_received_bytes",
-        "_timeouts",
-        "_tls",
-        "_total_deadline",
-        "_trace",
-        "_wall_clock",
-        "accept",
-        "associate_s",
-        "certificate_days",
-        "connect_s",
-        "deadline",
-        "detail",
-        "echo_times_s",
-        "outcome",
-        "over",
-        "phase",
-        "rejection",
-        "release_s",
-        "status",
-        "tls_s",
-        "warnings",
-    )
+    phase = Phase.CONNECT
+    over = False
+    outcome: Outcome | None = None
+    status: int | None = None
+    detail = ""
+    warnings: tuple[str, ...] = ()
+    accept: AssociateAC | None = None
+    rejection: AssociateRJ | None = None
+    certificate_days: int | None = None
+    connect_s: float | None = None
+    tls_s: float | None = None
+    associate_s: float | None = None
+    release_s: float | None = None
+    echo_times_s: list[float]
+    deadline: float
 
-    def __init__(
-        self,
-        question: Question,
-        timeouts: Timeouts,
-        preparer: Preparer,
-        *,
-        port: int,
-        tls: TlsLayer | None = None,
-        trace: Trace | None = None,
-        wall_clock: Callable[[], float] | None = None,
-    ) -> None:
+    _tls: TlsLayer | None = None
+    _trace: Trace | None = None
+    _wall_clock: Callable[[], float] | None = None
+    _local_name: Callable[[], object] | None = None
+    _assembler: CommandAssembler | None = None
+    _answers_head = b""
+    _received_bytes = 0
+
+    def __init__(self, question: Question, timeouts: Timeouts, preparer: Preparer, *, port: int) -> None:
+        # The rest has its value above until something happens: a sweep makes a hundred thousand of these.
         self._question = question
         self._timeouts = timeouts
         self._preparer = preparer
         self._port = port
-        self._tls = tls
-        self._trace = trace
-        self._wall_clock = wall_clock
-        self._association = Requestor(question.max_pdu_bytes, preparer.decode)
+        self._association = Requestor(question.max_pdu_bytes, preparer.decode, preparer.recall)
         self._association.associate(preparer.associate_bytes(question))
-        self._assembler: CommandAssembler | None = None
-        self._answers_head = b""
-        self._received_bytes = 0
-        self._local_name: Callable[[], object] | None = None
-        self.phase = Phase.CONNECT
-        self.over = False
-        self.outcome: Outcome | None = None
-        self.status: int | None = None
-        self.detail = ""
-        self.warnings: tuple[str, ...] = ()
-        self.accept: AssociateAC | None = None
-        self.rejection: AssociateRJ | None = None
-        self.certificate_days: int | None = None
-        self.connect_s: float | None = None
-        self.tls_s: float | None = None
-        self.associate_s: float | None = None
-        self.release_s: float | None = None
-        self.echo_times_s: list[float] = []
+        self.echo_times_s = []
+
+    def over_tls(self, tls: TlsLayer, wall_clock: Callable[[], float]) -> None:
+        """Speak through *tls*; the certificate's days are counted by *wall_clock*."""
+        self._tls = tls
+        self._wall_clock = wall_clock
+
+    def traced(self, trace: Trace) -> None:
+        """Tell *trace* of every plain byte."""
+        self._trace = trace
 
     # What the carrier tells.
 
@@ -115,8 +87,7 @@ class EchoDialogue:
         """The connection is being opened; the whole dialogue has to be over by *total_deadline*."""
         self._phase_from = now
         self._total_deadline = total_deadline
-        deadline = now + self._timeouts.connect_s
-        self.deadline = min(deadline, total_deadline)
+        self.deadline = min(now + self._timeouts.connect_s, total_deadline)
 
     def connected(self, now: float, local_name: Callable[[], object] | None = None) -> bytes:
         """The connection is open; *local_name* tells our own address if somebody has to know."""
@@ -195,15 +166,13 @@ class EchoDialogue:
         if len(self._answers_head) < 16:
             self._answers_head += data[:256]
         association = self._association
-        association.receive(data)
-        while not self.over:
-            indication = association.next_event()
-            if indication is None:
-                break
+        indication = association.hear(data)
+        while indication is not None:
             self._on(indication, now)
-            if association.is_drained:
+            if self.over or association.is_drained:
                 break
-        return self._take_out()
+            indication = association.next_event()
+        return self._take_out() if self._trace is not None else association.data_to_send()
 
     def _take_out(self) -> bytes:
         out = self._association.data_to_send()
@@ -351,8 +320,7 @@ class EchoDialogue:
     def _enter(self, phase: Phase, now: float, limit_s: float) -> None:
         self.phase = phase
         self._phase_from = now
-        deadline = now + limit_s
-        self.deadline = min(deadline, self._total_deadline)
+        self.deadline = min(now + limit_s, self._total_deadline)
 
     def _settle(self, outcome: Outcome, detail: str) -> None:
         """The first outcome stays; what comes later can only be a warning."""

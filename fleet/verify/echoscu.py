@@ -7,7 +7,6 @@ it puts a wall clock round it. Tried with dcmtk 3.6.7.
 
 import math
 import re
-from dataclasses import replace
 
 from fleet.dicom.pdu import AssociateRJ
 from fleet.verify.classify import Parties, describe_rejection, describe_status
@@ -66,7 +65,7 @@ def classify_echoscu(target: EchoTarget, status: int, output: str, elapsed_s: fl
         warnings += (f"asked although policy spares it: {target.overridden}",)
     if result.outcome is Outcome.ANSWERED and target.expect is not None:
         warnings += ("what is expected of it beyond C-ECHO cannot be asked by echoscu, and was not",)
-    return replace(result, detail=detail, warnings=warnings, elapsed_s=elapsed_s)
+    return result._replace(detail=detail, warnings=warnings, elapsed_s=elapsed_s)
 
 
 def _classify(target: EchoTarget, status: int, output: str) -> EchoResult:

@@ -8,6 +8,7 @@ import heapq
 from collections import deque
 
 from fleet.verify.course import Course
+from fleet.verify.values import EchoTarget
 
 
 class Host:
@@ -23,17 +24,21 @@ class Host:
 
 
 class Entry:
-    """One target in the sweep: its number, its course, its socket address; `others` are left of its name."""
+    """One target in the sweep: its number, its socket address; `others` are left of its name.
 
-    __slots__ = ("address", "course", "family", "number", "others", "unopened")
+    Its course begins when its turn comes: of a hundred thousand who wait, five hundred are being asked.
+    """
 
-    def __init__(self, number: int, course: Course, family: int, address: tuple[object, ...]) -> None:
+    __slots__ = ("address", "course", "family", "number", "others", "target", "unopened")
+
+    def __init__(self, number: int, target: EchoTarget, family: int, address: tuple[object, ...]) -> None:
         self.number = number
-        self.course = course
+        self.target = target
         self.family = family
         self.address = address
-        self.others: list[tuple[int, tuple[object, ...]]] = []
-        self.unopened: list[str] = []  # what became of the addresses before this one
+        self.course: Course | None = None
+        self.others: tuple[tuple[int, tuple[object, ...]], ...] = ()
+        self.unopened: tuple[str, ...] = ()  # what became of the addresses before this one
 
 
 class HostQueue:
@@ -54,7 +59,9 @@ class HostQueue:
         if host is None:
             host = self._hosts[address] = Host()
         host.waiting.insert(0, entry)
-        self._enqueue(host)
+        if not host.queued:
+            host.queued = True
+            self._ready.append(host)
         return host
 
     def next(self, now: float) -> tuple[Host, Entry] | None:
@@ -63,14 +70,16 @@ class HostQueue:
         while ready:
             host = ready.popleft()
             host.queued = False
-            if not host.waiting or host.active >= self._limit(host.waiting[-1]):
+            waiting = host.waiting
+            if not waiting or (host.active and host.active >= self._limit(waiting[-1])):
                 continue
             if host.free_at > now:
                 self._push_later(host.free_at, host, None)
                 continue
-            entry = host.waiting.pop()
+            entry = waiting.pop()
             host.active += 1
-            self._enqueue(host)
+            if waiting:
+                self._enqueue(host)
             return host, entry
         return None
 
@@ -79,7 +88,8 @@ class HostQueue:
         host.active -= 1
         if self._pause_s:
             host.free_at = now + self._pause_s
-        self._enqueue(host)
+        if host.waiting:
+            self._enqueue(host)
 
     def come_back(self, host: Host, entry: Entry, at: float, now: float) -> None:
         """*entry* has to be asked again at *at*, before those who wait behind it."""
@@ -100,7 +110,7 @@ class HostQueue:
         return later[0][0] if later else None
 
     def _limit(self, entry: Entry) -> int:
-        limit = entry.course.target.max_associations_per_host
+        limit = entry.target.max_associations_per_host
         return limit if self._max_per_host is None else min(limit, self._max_per_host)
 
     def _enqueue(self, host: Host) -> None:

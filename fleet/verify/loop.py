@@ -13,7 +13,6 @@ import resource
 import select
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from fleet.verify.course import Course
@@ -35,22 +34,26 @@ _CONNECTING = frozenset({0, errno.EINPROGRESS})
 # SocketType is the socket without the layers that make it a context manager and a file.
 _STREAM = socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC
 _GONE = select.EPOLLERR | select.EPOLLHUP
+_READABLE, _WRITABLE = select.EPOLLIN, select.EPOLLOUT
 _TRANSIENT_SEND = frozenset({errno.EAGAIN, errno.EWOULDBLOCK, errno.EINTR})
 _UNOPENED = frozenset({Outcome.REFUSED, Outcome.NO_ROUTE, Outcome.CONNECT_TIMEOUT})
 _OUT_OF_DESCRIPTORS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-@dataclass(slots=True)
 class _Link:
     """A socket and the dialogue that runs over it."""
 
-    sock: socket.SocketType
-    fd: int
-    dialogue: EchoDialogue
-    entry: Entry
-    host: Host
-    connecting: bool = True
-    out: bytes = b""
+    __slots__ = ("connecting", "course", "dialogue", "entry", "fd", "host", "out", "sock")
+
+    def __init__(self, sock: socket.SocketType, host: Host, entry: Entry, course: Course, dialogue: EchoDialogue):
+        self.sock = sock
+        self.fd = sock.fileno()
+        self.host = host
+        self.entry = entry
+        self.course = course
+        self.dialogue = dialogue
+        self.connecting = True
+        self.out = b""
 
 
 class Loop:
@@ -133,10 +136,10 @@ class Loop:
         try:
             if link.connecting:
                 self._finish_connecting(link, mask, now)
-            elif mask & select.EPOLLOUT and link.out:
+            elif link.out and mask & _WRITABLE:
                 self._send(link, b"")
             else:
-                self._receive(link, now)
+                self._receive(link, dialogue, now)
         except Exception as error:  # noqa: BLE001 (the net below everything: named in the result, and the rest goes on)
             dialogue.failed(error)
         if dialogue.over:
@@ -150,22 +153,22 @@ class Loop:
                 return
         link.connecting = False
         out = link.dialogue.connected(now, link.sock.getsockname)
-        self._epoll.modify(link.fd, select.EPOLLIN)
+        self._epoll.modify(link.fd, _READABLE)
         if out:
             self._outbox.append((link, out))
 
-    def _receive(self, link: _Link, now: float) -> None:
+    def _receive(self, link: _Link, dialogue: EchoDialogue, now: float) -> None:
         try:
             data = link.sock.recv(_RECEIVE_BYTES)
         except BlockingIOError:
             return
         except OSError as error:
-            link.dialogue.broke(error.errno or errno.EIO, now)
+            dialogue.broke(error.errno or errno.EIO, now)
             return
         if not data:
-            link.dialogue.peer_closed(now)
+            dialogue.peer_closed(now)
             return
-        out = link.dialogue.receive(data, now)
+        out = dialogue.receive(data, now)
         if out:
             self._outbox.append((link, out))
 
@@ -197,9 +200,9 @@ class Loop:
             sent = 0 if error.errno in _TRANSIENT_SEND else len(data)
         had, link.out = link.out, data[sent:]
         if link.out:
-            self._epoll.modify(link.fd, select.EPOLLIN | select.EPOLLOUT)
+            self._epoll.modify(link.fd, _READABLE | _WRITABLE)
         elif had:
-            self._epoll.modify(link.fd, select.EPOLLIN)
+            self._epoll.modify(link.fd, _READABLE)
 
     def _expire(self, now: float) -> float:
         """End the dialogues whose time is over; return when to look again."""
@@ -227,11 +230,11 @@ class Loop:
             if literal is None:
                 self._names.setdefault(target.address, []).append(number)
             else:
-                self._queue.add(Entry(number, self._make_course(target), *literal))
+                self._queue.add(Entry(number, target, *literal))
         if self._names:
             around = self._surroundings
             self._resolver = Resolver(around.lookup, self._clock, self._settings.resolve_s)
-            self._epoll.register(self._resolver.wake_fd, select.EPOLLIN)
+            self._epoll.register(self._resolver.wake_fd, _READABLE)
             for name in self._names:
                 self._resolver.submit(name)
 
@@ -249,8 +252,9 @@ class Loop:
             words = answer.error or "the name has no address"
             self._record(number, course.fail(Outcome.NAME_NOT_FOUND, words, now))
             return
-        places = [(family, (address[0], target.port, *address[2:])) for family, address in answer.addresses]
-        entry = Entry(number, course, *places[0])
+        places = tuple((family, (address[0], target.port, *address[2:])) for family, address in answer.addresses)
+        entry = Entry(number, target, *places[0])
+        entry.course = course
         entry.others = places[1:]
         course.resolved = _describe_place(entry)
         self._queue.add(entry)
@@ -267,32 +271,35 @@ class Loop:
             self._connect_opened(now)
 
     def _start(self, host: Host, entry: Entry, now: float) -> None:
-        result = entry.course.give_up(now)
+        course = entry.course
+        if course is None:
+            course = entry.course = self._make_course(entry.target)
+        result = course.give_up(now)
         if result is None:
             try:
-                self._open(host, entry, now)
+                self._open(host, entry, course, now)
                 return
             except (LocalTlsError, ValueError) as error:
-                result = entry.course.fail(Outcome.LOCAL_ERROR, f"the target cannot be asked: {error}", now)
+                result = course.fail(Outcome.LOCAL_ERROR, f"the target cannot be asked: {error}", now)
             except OSError as error:
                 if error.errno in _OUT_OF_DESCRIPTORS and self._links:
                     self._limit = len(self._links)  # as many as the system lets us have
                     self._queue.leave(host, now)
                     self._queue.come_back(host, entry, now, now)
                     return
-                result = entry.course.fail(Outcome.LOCAL_ERROR, f"no socket can be opened: {error}", now)
+                result = course.fail(Outcome.LOCAL_ERROR, f"no socket can be opened: {error}", now)
         self._queue.leave(host, now)
         self._record(entry.number, result)
 
-    def _open(self, host: Host, entry: Entry, now: float) -> None:
+    def _open(self, host: Host, entry: Entry, course: Course, now: float) -> None:
         """Make socket and dialogue; the connection itself is opened with those of the same round."""
         sock = socket.SocketType(entry.family, _STREAM)
         try:
-            dialogue = entry.course.next_dialogue(now)
+            dialogue = course.next_dialogue(now)
         except BaseException:
             sock.close()
             raise
-        link = _Link(sock, sock.fileno(), dialogue, entry, host)
+        link = _Link(sock, host, entry, course, dialogue)
         self._links[link.fd] = link
         self._opened.append(link)
 
@@ -302,7 +309,7 @@ class Loop:
                 number = link.sock.connect_ex(link.entry.address)
             except (OSError, OverflowError) as error:  # an address that the system cannot even read
                 number = getattr(error, "errno", None) or errno.EINVAL
-            self._epoll.register(link.fd, select.EPOLLOUT)
+            self._epoll.register(link.fd, _WRITABLE)
             if number not in _CONNECTING:
                 link.dialogue.broke(number, now)
                 self._finish(link, now)
@@ -311,22 +318,23 @@ class Loop:
     def _finish(self, link: _Link, now: float) -> None:
         del self._links[link.fd]
         self._closed.append(link.sock)
-        entry, host = link.entry, link.host
+        entry, course, host = link.entry, link.course, link.host
         self._queue.leave(host, now)
-        if link.connecting and entry.others and link.dialogue.outcome in _UNOPENED and now < entry.course.deadline:
-            self._try_next_address(entry, link.dialogue.outcome)
+        if link.connecting and entry.others and link.dialogue.outcome in _UNOPENED and now < course.deadline:
+            self._try_next_address(entry, course, link.dialogue.outcome)
             return
-        result = entry.course.take(link.dialogue, now)
+        result = course.take(link.dialogue, now)
         if isinstance(result, EchoResult):
             self._record(entry.number, result)
         else:
             self._queue.come_back(host, entry, result, now)
 
-    def _try_next_address(self, entry: Entry, outcome: Outcome) -> None:
+    def _try_next_address(self, entry: Entry, course: Course, outcome: Outcome) -> None:
         """RFC 8305 without its haste: a name's addresses in the system's order until one opens."""
-        entry.unopened.append(f"{entry.address[0]} ended as {outcome.value}")
-        entry.family, entry.address = entry.others.pop(0)
-        entry.course.try_elsewhere(_describe_place(entry))
+        entry.unopened += (f"{entry.address[0]} ended as {outcome.value}",)
+        (entry.family, entry.address), *others = entry.others
+        entry.others = tuple(others)
+        course.try_elsewhere(_describe_place(entry))
         self._queue.add(entry)
 
     def _record(self, number: int, result: EchoResult) -> None:
@@ -364,7 +372,7 @@ class Loop:
 
 def _describe_place(entry: Entry) -> str:
     """Which of a name's addresses was asked, and what became of those before it."""
-    name = entry.course.target.address
+    name = entry.target.address
     kind = "IPv6" if entry.family == socket.AF_INET6 else "IPv4"
     tried, count = len(entry.unopened), len(entry.unopened) + 1 + len(entry.others)
     which = "" if count == 1 else f", the first of {count}" if not tried else f", number {tried + 1} of {count}"

@@ -6,7 +6,7 @@ a request is a head, two fields and a tail. All echo requests share one P-DATA-T
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from fleet.dicom.ae_title import encode_ae_title
 from fleet.dicom.association import make_command_pdu
@@ -31,11 +31,10 @@ _USUAL_CONTEXTS = (VERIFICATION_CONTEXT,)
 MAX_REQUEST_BYTES = 16_384  # some peers crash on larger association requests
 _REMEMBERED = 4096
 _BLANK_TITLES = b" " * 32
-_REMEMBERED_PDU_BYTES = 1024
+REMEMBERED_PDU_BYTES = 1024
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One association to be held: what it proposes, how many echoes, and how it ends."""
 
     called: str
@@ -57,45 +56,44 @@ def make_associate_rq(question: Question) -> AssociateRQ:
     return AssociateRQ(question.called, question.calling, question.contexts, UserInformation(items))
 
 
+def _make_ends(question: Question) -> tuple[bytes, bytes]:
+    """What stands before and behind the titles of an A-ASSOCIATE-RQ: header, reserved bytes, items (PS3.8 9.3.2)."""
+    tail = bytes(32) + make_associate_rq(question).encode_items()
+    return struct.pack(">BxIH2x", 1, 36 + len(tail), 1), tail
+
+
+def _without_titles(accept: bytes) -> bytes:
+    """PS3.8 9.3.3: the titles of an accept are reserved and not tested, and all that differs between devices."""
+    return accept[:10] + _BLANK_TITLES + accept[42:] if len(accept) >= 42 else accept
+
+
 class Preparer:
     """Encodes requests and decodes answers, remembering what repeats. One lives as long as one sweep."""
 
     def __init__(self, decode: Callable[[bytes], Pdu] = decode_pdu) -> None:
-        self._tails: dict[tuple[object, ...], bytes] = {}
-        self._usual_tail = b""
         self._callings: dict[str, bytes] = {}
+        self._usual_ends: tuple[bytes, bytes] | None = None
+        self._ends: dict[tuple[object, ...], tuple[bytes, bytes]] = {}
         self._echoes: dict[int, bytes] = {}
         self._answers: dict[bytes, Pdu] = {}
         self._commands: dict[bytes, Command] = {}
         self._decode = decode
 
     def associate_bytes(self, question: Question) -> bytes:
-        if question.contexts is _USUAL_CONTEXTS and question.max_pdu_bytes == MAX_PDU_BYTES and not question.user_items:
-            tail = self._usual_tail  # no key has to be hashed for what nearly everybody is asked
-            if not tail:
-                tail = self._usual_tail = self._make_tail(question)
+        called, calling, contexts, _, _, max_pdu_bytes, user_items = question
+        if contexts is _USUAL_CONTEXTS and max_pdu_bytes == MAX_PDU_BYTES and not user_items:
+            ends = self._usual_ends  # no contexts have to be hashed for what nearly everybody is asked
+            if ends is None:
+                ends = self._usual_ends = _make_ends(question)
         else:
-            key = (question.contexts, question.max_pdu_bytes, question.user_items)
-            known = self._tails.get(key)
-            tail = known if known is not None else self._tails.setdefault(key, self._make_tail(question))
-        return b"".join(
-            (
-                struct.pack(">BxIH2x", 1, 36 + len(tail), 1),
-                encode_ae_title(question.called),
-                self._calling_field(question.calling),
-                tail,
-            )
-        )
-
-    def _make_tail(self, question: Question) -> bytes:
-        """All behind the titles: 32 reserved bytes and the items (PS3.8 9.3.2)."""
-        return bytes(32) + make_associate_rq(question).encode_items()
-
-    def _calling_field(self, calling: str) -> bytes:
+            key = (contexts, max_pdu_bytes, user_items)
+            ends = self._ends.get(key)
+            if ends is None:
+                ends = self._ends[key] = _make_ends(question)
         field = self._callings.get(calling)
         if field is None:
             field = self._callings[calling] = encode_ae_title(calling)
-        return field
+        return b"".join((ends[0], encode_ae_title(called), field, ends[1]))
 
     def echo_bytes(self, message_id: int) -> bytes:
         data = self._echoes.get(message_id)
@@ -104,15 +102,18 @@ class Preparer:
             data = self._echoes[message_id] = command.encode()
         return data
 
+    def recall(self, segment: bytes) -> Pdu | None:
+        """Return what `decode` made of these very bytes; None where it has not met them, or they are too many."""
+        return self._answers.get(_without_titles(segment) if segment[:1] == b"\x02" else segment)
+
     def decode(self, whole: bytes) -> Pdu:
         """`decode_pdu` that remembers: devices of one make answer with the same bytes."""
-        if whole[0] == 0x02 and len(whole) >= 42:
-            # PS3.8 9.3.3: the titles of an accept are reserved and not tested, and all that differs.
-            whole = whole[:10] + _BLANK_TITLES + whole[42:]
+        if whole[0] == 0x02:
+            whole = _without_titles(whole)
         pdu = self._answers.get(whole)
         if pdu is None:
             pdu = self._decode(whole)
-            if len(whole) <= _REMEMBERED_PDU_BYTES and len(self._answers) < _REMEMBERED:
+            if len(whole) <= REMEMBERED_PDU_BYTES and len(self._answers) < _REMEMBERED:
                 self._answers[whole] = pdu
         return pdu
 
@@ -121,6 +122,6 @@ class Preparer:
         command = self._commands.get(data)
         if command is None:
             command = decode_command(data)
-            if len(data) <= _REMEMBERED_PDU_BYTES and len(self._commands) < _REMEMBERED:
+            if len(data) <= REMEMBERED_PDU_BYTES and len(self._commands) < _REMEMBERED:
                 self._commands[data] = command
         return command

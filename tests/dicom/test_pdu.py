@@ -113,7 +113,7 @@ def test_a_pdu_is_read_whole_byte_by_byte_and_with_a_tail(data: bytes, meaning: 
         while (whole := reader.next_pdu()) is not None:
             found.append(decode_pdu(whole))
     assert found == [meaning]
-    assert reader.pending_bytes == len(tail)
+    assert reader.unread == tail
 
 
 def test_every_user_item_survives_the_wire() -> None:
@@ -266,7 +266,7 @@ def test_mutated_bytes_give_a_value_or_a_typed_error(pdu: Pdu, data: st.DataObje
     with contextlib.suppress(PeerError):
         while (whole := reader.next_pdu()) is not None:
             decode_pdu(whole)
-    assert reader.pending_bytes <= cut
+    assert len(reader.unread) <= cut
 
 
 @given(st.binary(max_size=300))

@@ -75,18 +75,14 @@ def recall_nothing(_segment: bytes) -> Pdu | None:
 class Association:
     """What requestor and acceptor share: the state, the reader, the bytes that wait to be sent."""
 
-    __slots__ = (
-        "_deaf",
-        "_decode",
-        "_indications",
-        "_out",
-        "_reader",
-        "_recall",
-        "artim_running",
-        "state",
-        "wants_close",
-    )
     is_requestor = False
+    # How every association begins; what differs is each one's own (a sweep makes a hundred thousand of them).
+    state = State.IDLE
+    artim_running = False
+    wants_close = False
+    _deaf = False
+    _out: tuple[bytes, ...] = ()
+    _indications: tuple[Indication, ...] = ()
 
     def __init__(
         self,
@@ -98,24 +94,14 @@ class Association:
 
         *recall* returns what *decode* made of a segment that was a whole PDU below that bound, else None.
         """
-        self.state = State.IDLE
-        self.artim_running = False
-        self.wants_close = False
-        self._deaf = False
         self._reader = PduReader(max_pdu_bytes)
         self._decode = decode
         self._recall = recall
-        self._out: list[bytes] = []
-        self._indications: list[Indication] = []
 
     def data_to_send(self) -> bytes:
         """Return, once, what has to go to the peer."""
-        out = self._out
-        if len(out) == 1:
-            return out.pop()
-        data = b"".join(out)
-        out.clear()
-        return data
+        out, self._out = self._out, ()
+        return out[0] if len(out) == 1 else b"".join(out)
 
     def receive(self, data: bytes) -> None:
         """Take bytes from the peer; `next_event` tells what they mean."""
@@ -128,8 +114,7 @@ class Association:
         One event at a time: what comes behind it in the stream meets the state that the answer to this
         event has led to, however many PDUs came in one segment.
         """
-        indications = self._indications
-        while not indications and not self._deaf and not self.wants_close:
+        while not self._indications and not self._deaf and not self.wants_close:
             try:
                 whole = self._reader.next_pdu()
                 if whole is None:
@@ -139,16 +124,22 @@ class Association:
             except PeerError as error:
                 self._deaf = True  # what follows in the stream has no frame any more
                 self._step(Event.INVALID_PDU, error)
-        return indications.pop(0) if indications else None
+        return self._next_indication()
+
+    def _next_indication(self) -> Indication | None:
+        if not self._indications:
+            return None
+        first, *rest = self._indications
+        self._indications = tuple(rest)
+        return first
 
     def hear(self, data: bytes) -> Indication | None:
         """`receive` and then `next_event`, in one step where *data* is a PDU that was read before."""
-        indications = self._indications
         pdu = self._recall(data)
         if (
             pdu is None
             or self._reader.unread
-            or indications
+            or self._indications
             or self._deaf
             or self.wants_close
             or self.state is State.IDLE
@@ -156,7 +147,11 @@ class Association:
             self.receive(data)
             return self.next_event()
         self._step(_EVENT_OF[type(pdu)], pdu)
-        return indications.pop(0) if indications else None
+        told, self._indications = self._indications, ()
+        if len(told) == 1:
+            return told[0]
+        self._indications = told
+        return self._next_indication()
 
     @property
     def is_drained(self) -> bool:
@@ -203,11 +198,11 @@ class Association:
         return None
 
     def _send(self, _subject: _Subject, payload: bytes) -> State | None:
-        self._out.append(payload)
+        self._out += (payload,)
         return None
 
     def _indicate(self, subject: _Subject, _payload: bytes) -> State | None:
-        self._indications.append(subject)  # type: ignore[arg-type]  # the table asks it of PDUs only
+        self._indications += (subject,)  # type: ignore[arg-type]  # the table asks it of PDUs only
         return None
 
     def _indicate_and_close(self, subject: _Subject, payload: bytes) -> State | None:
@@ -228,25 +223,25 @@ class Association:
         return None
 
     def _send_and_start_artim(self, _subject: _Subject, payload: bytes) -> State | None:
-        self._out.append(payload)
+        self._out += (payload,)
         self.artim_running = True
         return None
 
     def _judge_request(self, subject: _Subject, _payload: bytes) -> State | None:
         self.artim_running = False
         if isinstance(subject, AssociateRQ) and not subject.protocol_version & 1:  # PS3.8 table 9-11, bit 0
-            self._out.append(AssociateRJ(1, 2, 2).encode())
+            self._out += (AssociateRJ(1, 2, 2).encode(),)
             self.artim_running = True
             return State.AWAITING_CLOSE
-        self._indications.append(subject)  # type: ignore[arg-type]  # AE-6 is reached by an RQ only
+        self._indications += (subject,)  # type: ignore[arg-type]  # AE-6 is reached by an RQ only
         return State.AWAITING_LOCAL_ASSOCIATE_RESPONSE
 
     def _send_release_rq(self, _subject: _Subject, _payload: bytes) -> State | None:
-        self._out.append(_RELEASE_RQ)
+        self._out += (_RELEASE_RQ,)
         return None
 
     def _send_release_rp(self, _subject: _Subject, _payload: bytes) -> State | None:
-        self._out.append(_RELEASE_RP)
+        self._out += (_RELEASE_RP,)
         return None
 
     def _send_release_rp_and_start_artim(self, _subject: _Subject, _payload: bytes) -> State | None:
@@ -260,21 +255,21 @@ class Association:
 
     def _send_user_abort(self, subject: _Subject, _payload: bytes) -> State | None:
         if subject is not None:  # in Sta2 nobody is told by the standard; our user may want to log it
-            self._indications.append(PeerFault(self._fault_of(subject)))
+            self._indications += (PeerFault(self._fault_of(subject)),)
         return self._send_and_start_artim(None, Abort(AbortSource.SERVICE_USER, 0).encode())
 
     def _send_abort(self, subject: _Subject, _payload: bytes) -> State | None:
         error = self._fault_of(subject)
-        self._out.append(Abort(error.source, error.reason).encode())
+        self._out += (Abort(error.source, error.reason).encode(),)
         return None
 
     def _send_provider_abort(self, subject: _Subject, payload: bytes) -> State | None:
-        self._indications.append(PeerFault(self._fault_of(subject)))
+        self._indications += (PeerFault(self._fault_of(subject)),)
         self.artim_running = True
         return self._send_abort(subject, payload)
 
     def _indicate_closed(self, _subject: _Subject, _payload: bytes) -> State | None:
-        self._indications.append(TransportClosed())
+        self._indications += (TransportClosed(),)
         return None
 
     def _fault_of(self, subject: _Subject) -> PeerError:
@@ -323,7 +318,6 @@ _MOVES: dict[State, dict[Event, tuple[_Act, State]]] = {
 class Requestor(Association):
     """The side that asks for the association."""
 
-    __slots__ = ("_request",)
     is_requestor = True
 
     def associate(self, request: AssociateRQ | bytes) -> None:
@@ -338,8 +332,6 @@ class Requestor(Association):
 
 class Acceptor(Association):
     """The side that is asked."""
-
-    __slots__ = ()
 
     def transport_indicated(self) -> None:
         """A peer has opened a transport; the ARTIM timer runs until its request is here."""

@@ -140,13 +140,12 @@ def _required(elements: dict[int, bytes], element: int) -> int:
 class CommandAssembler:
     """Puts the fragments of a command set together; fragments of data sets are counted and dropped."""
 
-    __slots__ = ("_buffer", "_context_id", "_decode", "data_set_bytes")
+    data_set_bytes = 0
+    _buffer: bytes | bytearray = b""
+    _context_id: int | None = None
 
     def __init__(self, decode: Callable[[bytes], Command] = decode_command) -> None:
         self._decode = decode
-        self._buffer = bytearray()
-        self._context_id: int | None = None
-        self.data_set_bytes = 0
 
     def add(self, value: PresentationDataValue) -> tuple[int, Command] | None:
         """Return the context and the command when *value* completes one."""
@@ -161,9 +160,10 @@ class CommandAssembler:
         if len(self._buffer) + len(data) > MAX_COMMAND_BYTES:
             raise InvalidValueError(f"a command set exceeds {MAX_COMMAND_BYTES} bytes")
         if not value.is_last:
+            self._buffer = self._buffer or bytearray()
             self._buffer += data
             return None
         whole = bytes(self._buffer) + data if self._buffer else data  # the usual case: one fragment is all
-        self._buffer = bytearray()
+        self._buffer = b""
         self._context_id = None
         return context_id, self._decode(whole)

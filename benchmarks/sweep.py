@@ -92,19 +92,17 @@ def sweep_recorded(folder: Path, count: int) -> float:
     """Dialogues a second with results kept and recorded in a history, in this process."""
     from fleet.report.history import open_history
     from fleet.verify.values import Timeouts
-    from fleet.workflow.asking import Asking
     from fleet.workflow.context import Context
     from fleet.workflow.ledger import Ledger
-    from fleet.workflow.listed import read_targets
-    from fleet.workflow.story import Story
+    from fleet.workflow.listed import ListedSweep, read_targets
+    from fleet.workflow.sweeping import Asking
 
     targets = read_targets(write_targets(folder / "listed.csv", make_lines(count)), "FLEET_SCU", Timeouts())
     path = folder / f"history-{time.monotonic_ns()}.sqlite"
     context = Context(folder, path)
     with open_history(path) as history, Ledger(context, history, "verify") as ledger:
-        story = Story(context, ledger, history, lambda _: contextlib.nullcontext(None))  # type: ignore[arg-type]
         started = time.perf_counter()
-        story.verify_listed(targets, Asking())
+        ListedSweep(context, ledger, history).verify(targets, Asking())
         report = ledger.finish()
         seconds = time.perf_counter() - started
     assert report.echo_counts == {"answered": count}, report.echo_counts

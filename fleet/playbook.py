@@ -15,9 +15,9 @@ from fleet.inventory.model import empty
 from fleet.inventory.settings import parse_duration
 from fleet.plan.batches import FailureBudget, parse_percentage
 from fleet.validate.schema import check_document, text_keys
-from fleet.workflow.asking import Asking
 from fleet.workflow.changing import Batching, check_window
 from fleet.workflow.story import Permissions, Story
+from fleet.workflow.sweeping import Asking
 
 Settings = Mapping[str, Any]
 

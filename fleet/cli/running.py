@@ -1,19 +1,22 @@
-"""One run of a verb: book, story, and how its report is told, whatever came of it."""
+"""One run of a verb: book, story, and how its report is told, whatever came of it.
+
+A sweep of a list is a run too, and starts without the story and all that it stands on.
+"""
+
+from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import click
 
-from fleet.cli.connect import open_connector
 from fleet.cli.door import Door
 from fleet.cli.status import WRONG_USAGE
 from fleet.errors import FleetError, HistoryError, InvalidInventory, UsageError
-from fleet.inventory.model import Inventory
-from fleet.push.transport import Connector
 from fleet.report.history import History, open_history
 from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, iter_sweep_json
 from fleet.report.palette import COLOR, PLAIN
@@ -21,14 +24,34 @@ from fleet.report.summary import RunReport
 from fleet.report.text import format_run
 from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
-from fleet.workflow.story import Story
+
+if TYPE_CHECKING:
+    from fleet.workflow.story import Story
 
 CHANGES = ("text", "json", "junit")
 OUTPUTS = (*CHANGES, "csv")
 
 
+class Work(Protocol):
+    """What a run is made of: the story, or the sweep of a list."""
+
+    def tell_page(self) -> str:
+        """The page for people that a step asked for, or nothing."""
+
+
+W = TypeVar("W", bound=Work)
+OpenWork = Callable[[Context, Ledger, History], AbstractContextManager[W]]
+
+
 def tell_run(door: Door, verb: str, act: Callable[[Story], None], *, playbook: str = "") -> int:
-    """Do `act`, print its report in the form that was asked for, and return the exit status.
+    """Do `act` with the story, print its report in the form that was asked for, and return the exit status."""
+    from fleet.cli.opening import open_story  # the story's modules only for who tells one
+
+    return tell_work(door, verb, act, partial(open_story, door), playbook=playbook)
+
+
+def tell_work(door: Door, verb: str, act: Callable[[W], None], open_work: OpenWork[W], *, playbook: str = "") -> int:
+    """The same with what `open_work` opens.
 
     What was done before an error, or before Ctrl-C, is told and recorded too.
     """
@@ -41,7 +64,7 @@ def tell_run(door: Door, verb: str, act: Callable[[Story], None], *, playbook: s
         return _tell(door, report, error)
     with history:
         ledger = Ledger(context, history, verb, playbook=playbook, argv=_typed())
-        report, ended_by, page = _run(context, history, ledger, act, partial(open_connector, door=door))
+        report, ended_by, page = _run(context, history, ledger, act, open_work)
     return _tell(door, report, ended_by, page)
 
 
@@ -49,13 +72,13 @@ def _run(
     context: Context,
     history: History,
     ledger: Ledger,
-    act: Callable[[Story], None],
-    connect: Callable[[Inventory], AbstractContextManager[Connector]],
+    act: Callable[[W], None],
+    open_work: OpenWork[W],
 ) -> tuple[RunReport, BaseException | None, str]:
     error: BaseException | None = None
-    with ledger, Story(context, ledger, history, connect) as story:
+    with ledger, open_work(context, ledger, history) as work:
         try:
-            act(story)
+            act(work)
         except (FleetError, KeyboardInterrupt) as raised:
             error = raised
             if isinstance(raised, InvalidInventory):
@@ -63,7 +86,7 @@ def _run(
         finally:
             close_progress(context)
         report = ledger.finish(error)
-        return report, error, story.tell_page()
+        return report, error, work.tell_page()
 
 
 def close_progress(context: Context) -> None:

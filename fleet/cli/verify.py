@@ -1,23 +1,26 @@
 """`fleet verify`: the C-ECHO sweep, from the inventory or from a list."""
 
+from __future__ import annotations
+
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from fleet.cli.door import Door, door
 from fleet.cli.interrupts import watch_signals
-from fleet.cli.running import OUTPUTS, tell_run
+from fleet.cli.running import OUTPUTS, tell_run, tell_work
 from fleet.dicom.ae_title import check_ae_title
 from fleet.errors import UsageError
-from fleet.inventory.settings import parse_duration
 from fleet.verify.settings import SweepSettings
 from fleet.verify.values import Timeouts
-from fleet.workflow.asking import Asking
-from fleet.workflow.listed import read_targets
-from fleet.workflow.story import Story
+from fleet.workflow.listed import ListedSweep, read_targets
+from fleet.workflow.sweeping import Asking
+
+if TYPE_CHECKING:
+    from fleet.workflow.story import Story
 
 
 @click.command("verify")
@@ -33,7 +36,7 @@ from fleet.workflow.story import Story
 @click.option(
     "--max-associations-per-host", type=click.IntRange(1, 64), help="At one address; default as the inventory says, 1."
 )
-@click.option("--pause", default="0s", show_default=True, help="Between two associations to one address.")
+@click.option("--pause", show_default="0s", help="Between two associations to one address.")
 @click.option("--timeout", help="Total for a target; never longer than the inventory says.")
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, show_default=True, help="Echoes a target.")
 @click.option("--seed", type=int, help="Of the shuffled order.")
@@ -51,18 +54,20 @@ def command(door: Door, targets: Path | None, sources: tuple[str, ...], **option
     _check_usage(door, targets, sources, options)
 
     def act(story: Story) -> None:
-        if targets is None:
-            story.verify(asking, drift=options["drift"], compare=compare)
-            return
+        story.verify(asking, drift=options["drift"], compare=compare)
+
+    def act_on_list(sweep: ListedSweep) -> None:
         times = Timeouts() if total_s is None else replace(Timeouts(), total_s=total_s)
-        listed = read_targets(targets, options["calling"], times)
+        listed = read_targets(Path(targets or ""), options["calling"], times)
         if door.limit is not None:
-            listed = story.failed_among(listed)
-        story.verify_listed(listed, asking, compare=compare)
+            listed = sweep.failed_among(listed)
+        sweep.verify(listed, asking, compare=compare)
 
     with watch_signals() as stop:
         asking = replace(asking, stop=stop)
-        return tell_run(door, "verify", act)
+        if targets is None:
+            return tell_run(door, "verify", act)
+        return tell_work(door, "verify", act_on_list, ListedSweep)
 
 
 def _check_usage(door: Door, targets: Path | None, sources: tuple[str, ...], options: dict[str, Any]) -> None:
@@ -87,13 +92,15 @@ def _settings(options: dict[str, Any]) -> SweepSettings:
     return SweepSettings(
         max_associations=options["max_associations"],
         max_associations_per_host=options["max_associations_per_host"],
-        pause_s=_seconds("--pause", options["pause"]),
+        pause_s=0.0 if options["pause"] is None else _seconds("--pause", options["pause"]),
         repeat=options["repeat"],
         seed=options["seed"],
     )
 
 
 def _seconds(option: str, text: str) -> float:
+    from fleet.inventory.settings import parse_duration  # the inventory's modules only where they are needed
+
     try:
         seconds = parse_duration(text if text[-1:].isalpha() else f"{text}s")
     except ValueError:

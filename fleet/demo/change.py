@@ -24,9 +24,10 @@ from fleet.demo.stage import (
 )
 from fleet.report.summary import DiffLine, Folded
 from fleet.report.text import format_hosts, format_plan, format_problem_counts, format_sweep
-from fleet.workflow.asking import CONTROLLER, HOSTS, Asking
+from fleet.workflow.asking import HOSTS
 from fleet.workflow.changing import Batching
 from fleet.workflow.rendering import render_hosts
+from fleet.workflow.sweeping import CONTROLLER, Asking
 
 
 def play_change(stage: Stage, runs: Runs) -> None:

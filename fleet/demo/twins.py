@@ -22,9 +22,9 @@ from fleet.demo.stage import (
     show_failure,
 )
 from fleet.report.text import format_plan, format_problems, format_sweep
-from fleet.workflow.asking import Asking
 from fleet.workflow.changing import Batching
 from fleet.workflow.reading import read_all
+from fleet.workflow.sweeping import Asking
 
 SCRATCH_ADDRESS = "127.0.20.99"  # where the archive of the unvalidated file listens: no host of the inventory
 

@@ -202,7 +202,7 @@ class Association:
         return None
 
     def _indicate(self, subject: _Subject, _payload: bytes) -> State | None:
-        self._indications += (subject,)  # type: ignore[arg-type]  # the table asks it of PDUs only
+        self._indications += (subject,)  # type: ignore[operator]  # the table asks it of PDUs only
         return None
 
     def _indicate_and_close(self, subject: _Subject, payload: bytes) -> State | None:
@@ -233,7 +233,7 @@ class Association:
             self._out += (AssociateRJ(1, 2, 2).encode(),)
             self.artim_running = True
             return State.AWAITING_CLOSE
-        self._indications += (subject,)  # type: ignore[arg-type]  # AE-6 is reached by an RQ only
+        self._indications += (subject,)  # type: ignore[operator]  # AE-6 is reached by an RQ only
         return State.AWAITING_LOCAL_ASSOCIATE_RESPONSE
 
     def _send_release_rq(self, _subject: _Subject, _payload: bytes) -> State | None:

@@ -9,34 +9,21 @@ a run that is cut off has what it had.
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from fleet.errors import EmptySelection
 from fleet.events import ItemFinished, StageStarted
 from fleet.inventory.model import Entity, Host, VirtualService
 from fleet.push.transport import Connector
-from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading
+from fleet.workflow.sweeping import CONTROLLER, Asking, ask_directly, was_interrupted
 from fleet.workflow.targets import Policy, entity_targets, make_flow_questions, make_questions
 from fleet.workflow.tunnel import Brakes, ask_through
 
-CONTROLLER = "controller"
 HOSTS = "hosts"
-
-
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """From where, how hard, and whether policy is overridden (which is recorded); `hear` gets each result."""
-
-    sources: tuple[str, ...] = (CONTROLLER,)
-    override: bool = False
-    settings: SweepSettings = field(default_factory=SweepSettings)
-    total_s: float | None = None  # tightens every target's total deadline, never loosens it
-    stop: Callable[[], bool] | None = None
-    hear: Callable[[EchoResult], None] | None = None
 
 
 def ask_entities(
@@ -69,18 +56,6 @@ def ask_entities(
         raise KeyboardInterrupt
     results += _ask_through(reading, context, through, connector, _Through(asking, finished))
     return tuple(sorted(results, key=_story_order))
-
-
-def ask_directly(
-    targets: Sequence[EchoTarget], asking: Asking, finished: Callable[[EchoResult], None]
-) -> list[EchoResult]:
-    """The sweep from this machine; `finished` hears of each result as it comes."""
-    return sweep(targets, asking.settings, on_result=finished, surroundings=Surroundings(stop=asking.stop))
-
-
-def was_interrupted(results: Iterable[EchoResult]) -> bool:
-    """Whether a sweep from here ended before its time: only then does it leave anything `unknown`."""
-    return any(result.outcome is Outcome.UNKNOWN for result in results)
 
 
 def _hear(asking: Asking, result: EchoResult) -> None:

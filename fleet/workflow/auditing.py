@@ -7,9 +7,9 @@ from fleet.audit.tables import Finding, check_admissions
 from fleet.inventory.model import Entity
 from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoTarget, Outcome
-from fleet.workflow.asking import was_interrupted
 from fleet.workflow.changing import Planned
 from fleet.workflow.reading import Reading
+from fleet.workflow.sweeping import was_interrupted
 from fleet.workflow.targets import entity_targets
 
 STRANGER = "FLEET_STRANGER"

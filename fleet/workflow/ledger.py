@@ -2,20 +2,19 @@
 
 What is recorded is what was done: a run that is cut off leaves its beginning, the hosts and the echoes that it
 had. The history never decides anything here; it only answers what was before.
+
+A sweep of a list has a ledger too, and needs none of the inventory's and the plan's modules: they are imported
+where they are used.
 """
+
+from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from fleet.audit.tables import Finding
-from fleet.documents import Documents, read_beside
 from fleet.errors import FleetError, InvalidInventory, Problem
-from fleet.inventory.model import Inventory
-from fleet.plan.diff import fold_diffs
-from fleet.plan.steps import HostPlan, Plan, RemoveFile, WriteFile
-from fleet.push.outcome import HostOutcome
 from fleet.report.history import History
 from fleet.report.machine import make_run_summary
 from fleet.report.masking import mask_secrets
@@ -34,7 +33,14 @@ from fleet.report.summary import (
 from fleet.verify.values import EchoResult
 from fleet.workflow.context import Context
 from fleet.workflow.echo_lines import make_echo_line
-from fleet.workflow.reading import Reading
+
+if TYPE_CHECKING:
+    from fleet.audit.tables import Finding
+    from fleet.documents import Documents
+    from fleet.inventory.model import Inventory
+    from fleet.plan.steps import HostPlan, Plan
+    from fleet.push.outcome import HostOutcome
+    from fleet.workflow.reading import Reading
 
 _RESULTS_AT_ONCE = 2000  # recorded together: a run that is killed loses the last of them, not the night's
 
@@ -109,6 +115,8 @@ class Ledger:
 
     def plan(self, plan: Plan, *, hosts: Iterable[str] = ()) -> None:
         """What would change."""
+        from fleet.plan.diff import fold_diffs
+
         counts = plan.counts
         self._put(
             plan_counts={name: getattr(counts, name) for name in counts.__dataclass_fields__},
@@ -237,6 +245,8 @@ def _unseen(plan: Plan) -> Iterator[str]:
 
 def _host_line(outcome: HostOutcome, plan: HostPlan | None) -> HostLine:
     """A host's line with the digests of the files that its plan changed, where it was carried out."""
+    from fleet.plan.steps import RemoveFile, WriteFile
+
     changes: list[FileChange] = []
     if plan is not None and outcome.outcome == "converged":
         for step in plan.steps:
@@ -250,6 +260,8 @@ def _host_line(outcome: HostOutcome, plan: HostPlan | None) -> HostLine:
 
 def snapshot_files(documents: Documents, inventory: Inventory) -> dict[str, bytes]:
     """Every file that the inventory consists of, by path below its root."""
+    from fleet.documents import read_beside
+
     names = {path for path, _ in documents.digests}
     names |= {file.template for file in inventory.files}
     for certificate in inventory.certificates.values():

@@ -1,14 +1,83 @@
-"""A sweep that needs no inventory: `ae_title,address,port[,calling]` lines."""
+"""A sweep that needs no inventory: `ae_title,address,port[,calling]` lines, and nothing of the inventory is loaded."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from fleet.dicom.ae_title import check_ae_title, normalize_ae_title
-from fleet.documents import read_bytes
-from fleet.errors import InvalidInventory, Location, Problem, Severity
-from fleet.verify.values import EchoTarget, Timeouts
+from fleet.errors import EmptySelection, InvalidInventory, Location, Problem, Severity, UnreadableFile
+from fleet.events import ItemFinished, StageStarted, ignore
+from fleet.report.history import History
+from fleet.verify.values import EchoResult, EchoTarget, Timeouts
+from fleet.workflow.context import Context
+from fleet.workflow.ledger import Ledger
+from fleet.workflow.sweeping import (
+    Asking,
+    ask_directly,
+    read_earlier,
+    record_as_heard,
+    tell_comparison,
+    was_interrupted,
+)
 
+MAX_LIST_BYTES = 64 * 1024 * 1024  # two million lines
 _HEADER = ("ae_title", "address", "port")
+
+
+class ListedSweep:
+    """One run over a list. A list belongs to no fleet: it is compared with other lists."""
+
+    def __init__(self, context: Context, ledger: Ledger, history: History | None) -> None:
+        self._context = context
+        self._ledger = ledger
+        self._history = history
+        if history is not None:
+            history.concern("")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Nothing was opened."""
+
+    def verify(
+        self, targets: Sequence[EchoTarget], asking: Asking, *, compare: str | None = None
+    ) -> tuple[EchoResult, ...]:
+        """Ask these targets; Ctrl-C is raised again when every result was heard."""
+        ledger, observer = self._ledger, self._context.observer
+        before = read_earlier(compare, ledger, self._history)
+        observer(StageStarted("echo", len(targets)))
+
+        def finished(result: EchoResult) -> None:
+            observer(ItemFinished("echo", result.target.ae_title, result.outcome.value, result.detail))
+            ledger.echo(result)
+
+        hear = ledger.echo if observer is ignore else finished
+        results = tuple(ask_directly(targets, record_as_heard(asking, ledger), hear))
+        if was_interrupted(results):
+            raise KeyboardInterrupt
+        tell_comparison(before, ledger)
+        return results
+
+    def failed_among(self, targets: Sequence[EchoTarget]) -> tuple[EchoTarget, ...]:
+        """Those that the last run found not as desired: what `@failed` means without an inventory."""
+        failed = self._history.failed_names() if self._history else ()
+        if not failed:
+            raise EmptySelection("@failed: the last run had no failures; nothing was done")
+        found = tuple(target for target in targets if target.ae_title in failed)
+        if not found:
+            raise EmptySelection(
+                f"@failed: none of {', '.join(failed[:5])} is in the list of targets; nothing was asked"
+            )
+        return found
+
+    def tell_page(self) -> str:
+        """The page for people is of an inventory."""
+        return ""
 
 
 def read_targets(path: Path, calling: str, timeouts: Timeouts) -> tuple[EchoTarget, ...]:
@@ -23,7 +92,7 @@ def read_targets(path: Path, calling: str, timeouts: Timeouts) -> tuple[EchoTarg
         problems.append(Problem("target-line", Severity.ERROR, message, Location(str(path), line, 1)))
 
     try:
-        text = read_bytes(path).decode("utf-8-sig")
+        text = _read_list(path).decode("utf-8-sig")
     except UnicodeDecodeError:
         wrong(1, "not UTF-8 text; save it as UTF-8")
         text = ""
@@ -44,6 +113,19 @@ def read_targets(path: Path, calling: str, timeouts: Timeouts) -> tuple[EchoTarg
     if problems:
         raise InvalidInventory(tuple(problems), "list of targets")
     return tuple(targets)
+
+
+def _read_list(path: Path) -> bytes:
+    if not path.is_file():
+        raise UnreadableFile(f"{path}: no regular file; nobody was asked")
+    try:
+        with path.open("rb") as file:
+            data = file.read(MAX_LIST_BYTES + 1)
+    except OSError as error:
+        raise UnreadableFile(f"{path}: {error.strerror}; nobody was asked") from error
+    if len(data) > MAX_LIST_BYTES:
+        raise UnreadableFile(f"{path}: larger than {MAX_LIST_BYTES >> 20} MB; cut it into several; nobody was asked")
+    return data
 
 
 def _reason(cells: list[str]) -> str | None:

@@ -6,21 +6,18 @@ doors. A step either adds to the run's ledger or raises a `FleetError`; only the
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from fleet.errors import EmptySelection, InvalidInventory
-from fleet.events import ItemFinished, StageStarted, ignore
 from fleet.inventory.model import Entity, Host, Inventory
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.transport import Connector
-from fleet.report.compare import compare_sweeps, format_comparison
 from fleet.report.history import History
 from fleet.report.page import format_page
-from fleet.report.summary import EchoLine
-from fleet.verify.values import EchoResult, EchoTarget
-from fleet.workflow.asking import CONTROLLER, Asking, ask_directly, ask_entities, prove_hosts, was_interrupted
+from fleet.verify.values import EchoResult
+from fleet.workflow.asking import ask_entities, prove_hosts
 from fleet.workflow.auditing import audit_hosts, audit_strangers
 from fleet.workflow.boxes import box_statuses, boxes_by_hand, mark_boxes_done
 from fleet.workflow.changing import Batching, Planned, Work, apply_planned, plan_hosts, unapplied
@@ -30,6 +27,7 @@ from fleet.workflow.kept import open_snapshot
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.page import page_of
 from fleet.workflow.reading import Reading, check_limit, read_all, require_failed
+from fleet.workflow.sweeping import CONTROLLER, Asking, read_earlier, record_as_heard, tell_comparison
 
 FAILED = "@failed"
 Connect = Callable[[Inventory], AbstractContextManager[Connector]]
@@ -51,15 +49,6 @@ class Permissions:
             yield f"allowed: {self.allow_removal} titles and as many hosts may vanish (--allow-removal)"
         if self.forget_hosts:
             yield f"allowed: hosts that are gone for good: {', '.join(self.forget_hosts)} (--forget-host)"
-
-
-@dataclass(frozen=True, slots=True)
-class _Earlier:
-    """The sweep to compare with, and the seconds that each target usually takes."""
-
-    run_id: str
-    lines: Sequence[EchoLine]
-    habits: Mapping[tuple[object, ...], float]
 
 
 _GOOD = frozenset({Outcome.UNCHANGED, Outcome.CONVERGED})
@@ -234,87 +223,17 @@ class Story:
         """
         reading = self.reading
         entities = self.entities(hosts)
-        before = self._earlier(compare)
+        before = read_earlier(compare, self.ledger, self._history)
         if asking.override:
             self.ledger.note(f"override: {self.context.who} asked also what policy, schedules and maintenance spare")
         needs_hosts = asking.sources != (CONTROLLER,) or any(entity.verify.probe_from for entity in entities)
         connector = self.connector if needs_hosts and reading.inventory.hosts else None
-        results = ask_entities(reading, self.context, entities, self._recorded(asking), connector)
-        self._tell_comparison(before)
+        recorded = record_as_heard(asking, self.ledger)
+        results = ask_entities(reading, self.context, entities, recorded, connector)
+        tell_comparison(before, self.ledger)
         if drift and reading.inventory.hosts:
             self.drift(hosts)
         return results
-
-    def verify_listed(
-        self, targets: Sequence[EchoTarget], asking: Asking, *, compare: str | None = None
-    ) -> tuple[EchoResult, ...]:
-        """Ask these targets, without any inventory."""
-        self._concern_lists()
-        before = self._earlier(compare)
-        observer = self.context.observer
-        observer(StageStarted("echo", len(targets)))
-
-        def finished(result: EchoResult) -> None:
-            observer(ItemFinished("echo", result.target.ae_title, result.outcome.value, result.detail))
-            self.ledger.echo(result)
-
-        hear = self.ledger.echo if observer is ignore else finished
-        results = tuple(ask_directly(targets, self._recorded(asking), hear))
-        if was_interrupted(results):
-            raise KeyboardInterrupt
-        self._tell_comparison(before)
-        return results
-
-    def _recorded(self, asking: Asking) -> Asking:
-        """Every result goes into the book as it comes; the sweep looks up often enough to record what waits."""
-
-        def stop() -> bool:
-            self.ledger.keep_late_echoes()
-            return asking.stop is not None and asking.stop()
-
-        def hear(result: EchoResult) -> None:
-            self.ledger.echo(result)
-            self.ledger.keep_late_echoes()  # hosts answer in bursts, with nobody who looks up in between
-
-        return replace(asking, hear=hear, stop=stop)
-
-    def _concern_lists(self) -> None:
-        """A list belongs to no fleet: it is compared with other lists."""
-        if self._history is not None:
-            self._history.concern("")
-
-    def failed_among(self, targets: Sequence[EchoTarget]) -> tuple[EchoTarget, ...]:
-        """Those of a list that the last run found not as desired: what `@failed` means without an inventory."""
-        self._concern_lists()
-        failed = self._history.failed_names() if self._history else ()
-        require_failed(failed)
-        found = tuple(target for target in targets if target.ae_title in failed)
-        if not found:
-            raise EmptySelection(
-                f"@failed: none of {', '.join(failed[:5])} is in the list of targets; nothing was asked"
-            )
-        return found
-
-    def _earlier(self, compare: str | None) -> _Earlier | None:
-        """The sweep to compare with, read before this one is recorded. Raises `HistoryError` for an unknown run."""
-        if compare is None or self._history is None:
-            return None
-        if compare != "last":
-            run_id = self._history.show_run(compare).run_id
-            return _Earlier(run_id, self._history.echo_results(run_id), self._history.habits())
-        last = self._history.last_sweep()
-        if last is None:
-            self.ledger.note("--compare last: this is the first sweep that history has, so there is nothing to compare")
-            return None
-        return _Earlier(last[0].run_id, last[1], self._history.habits())
-
-    def _tell_comparison(self, before: _Earlier | None) -> None:
-        if before is None:
-            return
-        self.ledger.keep_echoes()
-        compared = compare_sweeps(before.lines, self.ledger.echo_lines, before.habits)
-        told = format_comparison(compared, before.run_id)
-        self.ledger.note(*told.splitlines())
 
     def drift(self, hosts: str | None = None) -> Planned:
         """Compare what the hosts hold with the inventory; pending is what differs."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fleet.cli import running
+from fleet.cli import opening
 from fleet.cli.main import main
 from fleet.inventory.model import Inventory
 from fleet.push.transport import Connector
@@ -67,7 +67,7 @@ class Door:
 
     def bare(self, *words: str) -> Said:
         """Type exactly this."""
-        self.monkeypatch.setattr(running, "open_connector", self.connect)
+        self.monkeypatch.setattr(opening, "open_connector", self.connect)
         self.capsys.readouterr()
         status = main(list(words))
         seen = self.capsys.readouterr()

@@ -19,9 +19,10 @@ from fleet.report.summary import RunReport
 from fleet.verify.settings import SweepSettings
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 from fleet.workflow import asking
-from fleet.workflow.asking import Asking, prove_hosts
+from fleet.workflow.asking import prove_hosts
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.story import Story
+from fleet.workflow.sweeping import Asking
 from tests.push.fake_host import FakeHost
 from tests.verify.peers import Counter, Peer, answer_well, read_pdu, replies, serving
 from tests.workflow.scenes import HEAD, Scene, host_rows

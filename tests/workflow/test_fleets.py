@@ -2,8 +2,8 @@
 
 import pytest
 
-from fleet.workflow.asking import Asking
 from fleet.workflow.story import Story
+from fleet.workflow.sweeping import Asking
 from tests.push.fake_host import FakeHost
 from tests.verify.peers import answer_well, serving
 from tests.workflow.scenes import HEAD, NOTE, Scene, at_once, host_rows, outcomes

@@ -4,9 +4,9 @@ import pytest
 
 from fleet.errors import HistoryError
 from fleet.report.history import open_history
-from fleet.workflow.asking import Asking
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.story import Permissions, Story
+from fleet.workflow.sweeping import Asking
 from tests.push.fake_host import FakeHost
 from tests.workflow.scenes import HEAD, NOTE, Scene, at_once, host_rows, in_ones, outcomes
 

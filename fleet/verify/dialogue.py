@@ -12,7 +12,7 @@ warning and changes no outcome.
 
 from collections.abc import Callable
 
-from fleet.dicom.association import Indication, PeerFault, Requestor, TransportClosed
+from fleet.dicom.association import Indication, PeerFault, Requestor, TransportClosed, recall_nothing
 from fleet.dicom.dimse import Command, CommandAssembler, EchoRSP
 from fleet.dicom.errors import PeerError
 from fleet.dicom.pdu import Abort, AssociateAC, AssociateRJ, DataTF, ReleaseRP, ReleaseRQ
@@ -25,7 +25,7 @@ from fleet.verify.classify import (
     describe_status,
 )
 from fleet.verify.endings import Phase, classify_expiry, classify_fault, classify_loss
-from fleet.verify.prepare import ECHO_CONTEXT_ID, Preparer, Question
+from fleet.verify.prepare import ECHO_CONTEXT_ID, REMEMBERED_PDU_BYTES, Preparer, Question
 from fleet.verify.tls import TlsError, TlsLayer
 from fleet.verify.values import Outcome, Timeouts
 
@@ -68,7 +68,8 @@ class EchoDialogue:
         self._timeouts = timeouts
         self._preparer = preparer
         self._port = port
-        self._association = Requestor(question.max_pdu_bytes, preparer.decode, preparer.recall)
+        recall = preparer.recall if question.max_pdu_bytes >= REMEMBERED_PDU_BYTES else recall_nothing
+        self._association = Requestor(question.max_pdu_bytes, preparer.decode, recall)
         self._association.associate(preparer.associate_bytes(question))
         self.echo_times_s = []
 

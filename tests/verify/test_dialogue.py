@@ -150,3 +150,15 @@ def test_no_mutation_of_a_good_dialogue_makes_it_raise(data: st.DataObject) -> N
     if not dialogue.over:
         dialogue.expired(106.0)
     assert dialogue.outcome is not None
+
+
+def test_a_pdu_over_the_bound_is_refused_also_where_other_dialogues_remember_it() -> None:
+    preparer = Preparer()
+    for bound, ending in ((4096, Outcome.ANSWERED), (64, Outcome.ASSOCIATION_ABORTED)):
+        dialogue = EchoDialogue(Question("CALLED", "CALLING", max_pdu_bytes=bound), TIMEOUTS, preparer, port=104)
+        dialogue.start(0.0, 10.0)
+        dialogue.connected(0.1)
+        for data in (ACCEPT, ANSWER, RELEASED):
+            if not dialogue.over:
+                dialogue.receive(data, 0.2)
+        assert dialogue.outcome is ending

@@ -4,12 +4,13 @@ import contextlib
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import paramiko
-from paramiko.common import AUTH_FAILED, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
+from paramiko.common import AUTH_FAILED, AUTH_PARTIALLY_SUCCESSFUL, AUTH_SUCCESSFUL, OPEN_SUCCEEDED
 
+MUCH_BYTES = 5 * 2**20
 Behaviour = Callable[[socket.socket, threading.Event], None]
 
 
@@ -32,6 +33,23 @@ def greet_slowly(client: socket.socket, stop: threading.Event) -> None:
 def chat_before_the_greeting(client: socket.socket, stop: threading.Event) -> None:
     while not stop.wait(0.001):
         client.sendall(b"welcome to our jump station, please wait\r\n")
+
+
+def send_one_endless_line(client: socket.socket, stop: threading.Event) -> None:
+    while not stop.is_set():
+        client.sendall(b"w" * 4096)
+
+
+def hang_in_the_key_exchange(client: socket.socket, stop: threading.Event) -> None:
+    """A true offer of algorithms, and then nothing."""
+    client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+    algorithms = "curve25519-sha256 ssh-ed25519 aes256-ctr aes256-ctr hmac-sha2-256 hmac-sha2-256 none none"
+    lists = [*algorithms.split(), "", ""]
+    names = b"".join(len(each).to_bytes(4, "big") + each.encode() for each in lists)
+    payload = b"\x14" + bytes(16) + names + bytes(5)  # RFC 4253 section 7.1
+    padding = 8 - (len(payload) + 5) % 8 + 8
+    client.sendall((len(payload) + padding + 1).to_bytes(4, "big") + bytes([padding]) + payload + bytes(padding))
+    stop.wait(20)
 
 
 def send_junk_for_a_key_exchange(client: socket.socket, stop: threading.Event) -> None:
@@ -84,12 +102,19 @@ class ScriptedServer(paramiko.ServerInterface):
         self.stop = stop
 
     def get_allowed_auths(self, username: str) -> str:
-        return "password" if self.script == "wants-password" else "publickey"
+        wanted = {
+            "wants-password": "password",
+            "wants-an-answer": "keyboard-interactive",
+            "wants-a-second-factor": "keyboard-interactive",
+        }
+        return wanted.get(self.script, "publickey")
 
     def check_auth_publickey(self, username: str, key: paramiko.PKey) -> int:
         if self.script == "hang-in-login":
             self.stop.wait(20)
-        return AUTH_FAILED if self.script == "wants-password" else AUTH_SUCCESSFUL
+        if self.script == "wants-a-second-factor":
+            return AUTH_PARTIALLY_SUCCESSFUL
+        return AUTH_FAILED if self.script.startswith("wants-") else AUTH_SUCCESSFUL
 
     def check_channel_request(self, kind: str, chanid: int) -> int:
         if self.script == "hang-in-session":
@@ -104,25 +129,77 @@ class ScriptedServer(paramiko.ServerInterface):
 
     def _answer(self, channel: paramiko.Channel) -> None:
         with contextlib.suppress(OSError, EOFError):
-            if self.script == "endless-output":
-                while not self.stop.is_set():
-                    channel.sendall(b"x" * 32_000)
-            elif self.script == "endless-errors":
-                while not self.stop.is_set():
-                    channel.sendall_stderr(b"x" * 32_000)
-            elif self.script == "dribble":
-                while not self.stop.wait(0.05):
-                    channel.sendall(b".")
-            elif self.script == "never-exits":
-                channel.shutdown_write()
-                self.stop.wait(20)
-            elif self.script == "hang-up":
-                channel.get_transport().close()
-            else:
-                channel.sendall(self.script.encode())
-                time.sleep(0.02)
-                channel.send_exit_status(0)
-                channel.close()
+            _ANSWERS.get(self.script, _say_it)(channel, self.stop, self.script)
+
+
+def _end(channel: paramiko.Channel, status: int) -> None:
+    channel.send_exit_status(status)
+    channel.close()
+
+
+def _say_it(channel: paramiko.Channel, _stop: threading.Event, script: str) -> None:
+    channel.sendall(script.encode())
+    time.sleep(0.02)
+    _end(channel, 0)
+
+
+def _flood(channel: paramiko.Channel, stop: threading.Event, _script: str) -> None:
+    while not stop.is_set():
+        channel.sendall(b"x" * 32_000)
+
+
+def _flood_errors(channel: paramiko.Channel, stop: threading.Event, _script: str) -> None:
+    while not stop.is_set():
+        channel.sendall_stderr(b"x" * 32_000)
+
+
+def _say_much_on_both(channel: paramiko.Channel, _stop: threading.Event, _script: str) -> None:
+    """Each more than two windows, and stderr first: whoever reads one stream after the other stands still."""
+    channel.sendall_stderr(b"e" * MUCH_BYTES)
+    channel.sendall(b"o" * MUCH_BYTES)
+    _end(channel, 3)
+
+
+def _say_much(channel: paramiko.Channel, _stop: threading.Event, _script: str) -> None:
+    """What is sent to it stays in its window, which is full after 2 MiB."""
+    channel.sendall(b"o" * MUCH_BYTES)
+    _end(channel, 3)
+
+
+def _wait(_channel: paramiko.Channel, stop: threading.Event, _script: str) -> None:
+    stop.wait(20)
+
+
+def _chatter(channel: paramiko.Channel, stop: threading.Event, _script: str) -> None:
+    while not stop.is_set():
+        channel.get_transport().send_ignore(1000)
+
+
+def _dribble(channel: paramiko.Channel, stop: threading.Event, _script: str) -> None:
+    while not stop.wait(0.05):
+        channel.sendall(b".")
+
+
+def _never_exit(channel: paramiko.Channel, stop: threading.Event, _script: str) -> None:
+    channel.shutdown_write()
+    stop.wait(20)
+
+
+def _hang_up(channel: paramiko.Channel, _stop: threading.Event, _script: str) -> None:
+    channel.get_transport().close()
+
+
+_ANSWERS: Mapping[str, Callable[[paramiko.Channel, threading.Event, str], None]] = {
+    "endless-output": _flood,
+    "endless-errors": _flood_errors,
+    "much-on-both": _say_much_on_both,
+    "much-and-reads-nothing": _say_much,
+    "reads-nothing": _wait,
+    "endless-chatter": _chatter,
+    "dribble": _dribble,
+    "never-exits": _never_exit,
+    "hang-up": _hang_up,
+}
 
 
 @contextmanager

@@ -16,12 +16,13 @@ from fleet.inventory.model import Host, SshSettings
 from fleet.push.observe import ObserveSettings, observe_fleet, observe_host
 from fleet.push.outcome import Outcome
 from fleet.push.ping import make_ping_script, ping_host
+from fleet.push.script import Script
 from fleet.push.ssh.connector import SshConnector, SshOptions
 from fleet.push.transport import Deadlines, Transport
 from fleet.render.artifacts import RenderedHost
 from tests.push import hostile_server
 from tests.push.fake_host import FakeConnector, FakeHost
-from tests.push.hostile_server import Behaviour, misbehaving, scripted
+from tests.push.hostile_server import MUCH_BYTES, Behaviour, misbehaving, scripted
 from tests.push.scenes import rendered_file, rendered_host
 from tests.push.ssh_server import make_key
 
@@ -59,6 +60,8 @@ def takes_at_most(seconds: float) -> Iterator[None]:
         hostile_server.greet_and_hang,
         hostile_server.greet_slowly,
         hostile_server.chat_before_the_greeting,
+        hostile_server.send_one_endless_line,
+        hostile_server.hang_in_the_key_exchange,
         hostile_server.send_junk_for_a_key_exchange,
         hostile_server.hang_up,
         hostile_server.speak_http,
@@ -78,8 +81,16 @@ def test_whoever_hangs_in_the_login_costs_the_deadline(keys: Keys) -> None:  # T
         assert caught.value.phase == "login"
 
 
-def test_a_host_that_wants_a_password_gets_none(keys: Keys) -> None:  # T21
-    with scripted("wants-password", keys[1]) as port, pytest.raises(NetworkError, match="only password") as caught:
+@pytest.mark.parametrize(
+    ("script", "told"),
+    [
+        ("wants-password", "it takes no keys, only password"),
+        ("wants-an-answer", "it takes no keys, only keyboard-interactive"),
+        ("wants-a-second-factor", "was not let in"),
+    ],
+)
+def test_a_host_that_wants_more_than_a_key_gets_none(keys: Keys, script: str, told: str) -> None:  # T21, T23
+    with scripted(script, keys[1]) as port, takes_at_most(4), pytest.raises(NetworkError, match=told) as caught:
         SshConnector({}).open_(make_host(port, keys), deadline_s=5)
     assert caught.value.phase == "login"
 
@@ -92,7 +103,9 @@ def logged_in(script: str, keys: Keys) -> Iterator[Transport]:
         transport.close()
 
 
-@pytest.mark.parametrize("script", ["hang-in-session", "hang-in-exec", "dribble", "never-exits"])
+@pytest.mark.parametrize(
+    "script", ["hang-in-session", "hang-in-exec", "dribble", "never-exits", "reads-nothing", "endless-chatter"]
+)
 def test_whoever_hangs_after_the_login_costs_the_deadline(script: str, keys: Keys) -> None:  # T23, T24
     with logged_in(script, keys) as transport, takes_at_most(DEADLINE_S + 1):
         with pytest.raises(DeadlineExceeded, match=r"not done within 0\.5 s"):
@@ -105,6 +118,28 @@ def test_a_flood_on_either_stream_is_cut_at_its_limit(script: str, keys: Keys) -
     with logged_in(script, keys) as transport, takes_at_most(8):
         with pytest.raises(HostError, match="more than 1000000 bytes"):
             transport.run_script(make_ping_script(), deadline_s=10)
+        assert not transport.is_open
+
+
+def test_both_streams_are_emptied_at_once_whatever_their_size(keys: Keys) -> None:  # T24
+    """paramiko's trap: a channel stands still when nobody empties its window of 2 MiB."""
+    with logged_in("much-on-both", keys) as transport, takes_at_most(15):
+        result = transport.run_script(make_ping_script(), deadline_s=15, limit_bytes=2 * MUCH_BYTES)
+    assert (len(result.stdout), len(result.stderr), result.status) == (MUCH_BYTES, MUCH_BYTES, 3)
+
+
+def test_a_host_that_reads_nothing_is_heard_all_the_same(keys: Keys) -> None:  # T24
+    """Its window is full after 2 MiB of a script of 5: it still says its piece, and how it ended."""
+    script = Script("ping", "x" * MUCH_BYTES)
+    with logged_in("much-and-reads-nothing", keys) as transport, takes_at_most(15):
+        result = transport.run_script(script, deadline_s=15, limit_bytes=2 * MUCH_BYTES)
+    assert (len(result.stdout), result.status) == (MUCH_BYTES, 3)
+
+
+def test_a_script_that_nobody_reads_costs_the_deadline(keys: Keys) -> None:  # T23
+    with logged_in("reads-nothing", keys) as transport, takes_at_most(DEADLINE_S + 1):
+        with pytest.raises(DeadlineExceeded):
+            transport.run_script(Script("ping", "x" * MUCH_BYTES), deadline_s=DEADLINE_S)
         assert not transport.is_open
 
 

@@ -78,7 +78,11 @@ def parse_reply(stdout: bytes, phase: str, *, stderr: bytes = b"", status: int |
         raise HostError(f"the host stopped in the middle of its answer (status {status})", phase=phase)
     if not all(line.isascii() and line.isprintable() for line in body):
         raise HostError("the host's answer is garbled", phase=phase)
-    return [line.split(" ") for line in body[:-2]]
+    words = [line.split(" ") for line in body[:-2]]
+    if words and words[0][0] == "lacks":
+        missing = ", ".join(words[0][1:])
+        raise HostError(f"the host has no {missing}: install coreutils, or a fuller busybox", phase=phase)
+    return words
 
 
 def _explain_silence(stderr: bytes, status: int | None) -> str:
@@ -92,6 +96,8 @@ def _explain_silence(stderr: bytes, status: int | None) -> str:
         return "sudo does not let this user in: install the rule of `fleet doctor --sudoers`"
     if "sudo" in lower and ("not found" in lower or "no such file" in lower):
         return "the host has no sudo: install it, or log in as root with become: none"
+    if lower.startswith(("sudo:", "sudo-rs:")):  # in whatever language the host speaks
+        return f"sudo does not let us in: {escape_bytes(stderr[:300])}; install the rule of `fleet doctor --sudoers`"
     return f"the host did not run the script (status {status}): {escape_bytes(stderr[:300])}"
 
 

@@ -134,6 +134,7 @@ def name_step(steps: Sequence[object], index: str) -> str:
 
 
 _ERRNO_WORDS = (
+    ("chcon: ", "the SELinux context of the old file could not be given to the new one"),
     ("No space left on device", "the disk is full (no space or no inodes left)"),
     ("Disk quota exceeded", "the disk quota is used up"),
     ("Read-only file system", "the filesystem is read-only"),

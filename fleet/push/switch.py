@@ -102,6 +102,7 @@ def _arm(plan: HostPlan, chosen: SwitchSettings, window_s: int) -> Iterator[str]
         yield format_call("arm_unit", unit)
     for name in list_owing(plan):
         yield format_call("arm_record", name)
+    yield format_call_with_text(format_manifest(plan.during), "arm_during")
     program = format_revert_program(plan, chosen.token, chosen.owner)
     yield format_call_with(program.encode("ascii"), "arm_end", window_s)
 

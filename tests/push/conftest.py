@@ -1,5 +1,6 @@
 """Hosts for the tests of this room: folders run by real shells, and real sshd processes."""
 
+import os
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -8,17 +9,34 @@ import pytest
 
 from tests.push.local_host import LocalTransport, make_root
 from tests.push.ssh_server import SSHD, SshServer, run_sshd
+from tests.push.userlands import enter_applets, make_applets
 
 SHELLS: dict[str, Sequence[str]] = {"dash": ("/bin/sh",), "bash": ("bash", "--posix"), "busybox": ("busybox", "sh")}
 
 
-@pytest.fixture(params=SHELLS)
-def shell(request: pytest.FixtureRequest) -> Sequence[str]:
-    """Every shell that a host's /bin/sh may be."""
+@pytest.fixture(scope="session")
+def applets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of busybox's applets."""
+    if shutil.which("busybox") is None or os.geteuid() != 0:
+        pytest.skip("a userland of busybox alone needs root, and busybox (tests/debian-packages.txt)")
+    return make_applets(tmp_path_factory.mktemp("busybox") / "bin")
+
+
+@pytest.fixture
+def busybox_alone(applets: Path) -> Sequence[str]:
+    """The command that gives another a userland of busybox alone."""
+    return enter_applets(applets)
+
+
+@pytest.fixture(params=[*SHELLS, "busybox-alone"])
+def userland(request: pytest.FixtureRequest) -> tuple[Sequence[str], Sequence[str]]:
+    """Every shell, and a host that has nothing but busybox: a wrapper and a shell."""
+    if request.param == "busybox-alone":
+        return enter_applets(request.getfixturevalue("applets")), ("/bin/sh",)
     command: Sequence[str] = SHELLS[request.param]
     if shutil.which(command[0]) is None:
         pytest.skip(f"{command[0]} is not installed (tests/debian-packages.txt)")
-    return command
+    return (), command
 
 
 @pytest.fixture

@@ -4,13 +4,14 @@
 import os
 import pwd
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from fleet.plan.decide import make_host_plan
 from fleet.plan.question import make_question
-from fleet.push.apply import apply_host
+from fleet.push.apply import Confirmation, apply_host
 from fleet.push.observe import make_observe_script, observe_host
 from fleet.push.outcome import Outcome
 from fleet.push.reading import parse_observation
@@ -28,8 +29,10 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace nee
 class BareTransport(LocalTransport):
     """No FLEET_ROOT: paths are what they say."""
 
+    namespace = NAMESPACE
+
     def run_script(self, script: Script, **_more: object) -> CommandResult:
-        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", NAMESPACE, str(self.root)]
+        command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", self.namespace, str(self.root)]
         done = subprocess.run(command, input=script.text.encode(), capture_output=True, timeout=30, check=False)
         return CommandResult(done.returncode, done.stdout, done.stderr)
 
@@ -74,3 +77,40 @@ def test_a_real_root_lacks_what_it_lacks(tmp_path: Path) -> None:
     assert seen.missing.users == ("no-such-user",)
     assert seen.facts.free_kib
     assert seen.facts.listening is not None
+
+
+class NoexecTransport(BareTransport):
+    """Nothing that lies in a temporary folder can be started."""
+
+    namespace = f"{MOUNTS} && mount -t tmpfs -o noexec tmpfs /tmp && exec /bin/sh -s"
+
+
+@needs_root
+def test_a_temporary_folder_from_which_nothing_starts_is_no_hindrance(tmp_path: Path) -> None:
+    for name in ("srv", "lib", "run"):
+        (tmp_path / name).mkdir()
+    transport = NoexecTransport(tmp_path)
+    check = FileCheck("looks", 'test -s "$1" && cp "$1" "$2/copy" && test ! -x /tmp/anything')
+    file = rendered_file("/srv/a.conf", "a\n", check=check, handler="touch /srv/handled")
+    rendered = RenderedHost("here", (file,))
+    plan = make_host_plan(rendered, observe_host(rendered, transport, deadline_s=30), adopt=False)
+    assert apply_host(plan, transport, NOW).outcome is Outcome.CONVERGED
+    assert (tmp_path / "srv/handled").exists()
+
+
+@needs_root
+def test_without_systemd_there_is_no_way_back_and_nothing_is_written_unless_told(tmp_path: Path) -> None:  # T33
+    for name in ("srv", "lib", "run"):
+        (tmp_path / name).mkdir()
+    transport = BareTransport(tmp_path)
+    rendered = RenderedHost("here", (rendered_file("/srv/a.conf", "a\n"),))
+    plan = make_host_plan(rendered, observe_host(rendered, transport, deadline_s=30), adopt=False)
+    trying = replace(NOW, confirmation=Confirmation(30, prove_s=0))
+    refused = apply_host(plan, transport, trying)
+    assert (refused.outcome, refused.phase) == (Outcome.REFUSED, "lock")
+    assert "no systemd" in refused.detail
+    assert "nothing was written" in refused.detail
+    assert list((tmp_path / "srv").iterdir()) == []
+    told = replace(NOW, confirmation=Confirmation(30, prove_s=0, without_way_back=True))
+    assert apply_host(plan, transport, told).outcome is Outcome.CONVERGED
+    assert (tmp_path / "srv/a.conf").read_text() == "a\n"

@@ -1,4 +1,4 @@
-"""The scripts, run for real by every shell that a host's /bin/sh may be."""
+"""The scripts, run for real by every shell that a host's /bin/sh may be, and with nothing but busybox."""
 
 import shutil
 from collections.abc import Sequence
@@ -23,8 +23,9 @@ SYSTEM = rendered_host(UNIT, CONF, services=(SERVICE,))
 
 
 @pytest.fixture
-def transport(root: Path, shell: Sequence[str]) -> LocalTransport:
-    return LocalTransport(root, shell)
+def transport(root: Path, userland: tuple[Sequence[str], Sequence[str]]) -> LocalTransport:
+    wrapper, shell = userland
+    return LocalTransport(root, shell, wrapper)
 
 
 def log(root: Path) -> list[str]:

@@ -1,6 +1,7 @@
 import os
 import shutil
 import subprocess
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 
 from fleet.errors import HostError
 from fleet.inventory.model import Host, SshSettings
+from fleet.push.script import parse_reply
 from fleet.push.sudoers import BECOME_COMMAND, format_sudoers
 
 HOST = Host("north-pacs-1", "10.0.0.1", "north", SshSettings("fleet", become="sudo"))
@@ -48,6 +50,12 @@ exec setpriv --reuid=games --regid=games --clear-groups "$@"
 """
 
 
+def as_plain_user(rule: Path, *command: str) -> "subprocess.CompletedProcess[str]":
+    namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", AS_PLAIN_USER, str(rule)]
+    script = 'echo "$(id -u) ${FLEET_ROOT-dropped}"\n'
+    return subprocess.run([*namespace, *command], input=script, capture_output=True, text=True, check=False, timeout=20)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace and another user need root")
 @pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed (tests/debian-packages.txt)")
 def test_the_rule_lets_scripts_in_and_nothing_else(tmp_path: Path) -> None:  # T38
@@ -55,13 +63,46 @@ def test_the_rule_lets_scripts_in_and_nothing_else(tmp_path: Path) -> None:  # T
     rule.write_text(format_sudoers(replace(HOST, ssh=SshSettings("games", become="sudo"))))
 
     def run(*command: str) -> "subprocess.CompletedProcess[str]":
-        namespace = ["unshare", "--mount", "--propagation", "private", "sh", "-c", AS_PLAIN_USER, str(rule)]
-        script = 'echo "$(id -u) ${FLEET_ROOT-dropped}"\n'
-        return subprocess.run(
-            [*namespace, *command], input=script, capture_output=True, text=True, check=False, timeout=20
-        )
+        return as_plain_user(rule, *command)
 
     assert run(*BECOME_COMMAND.split()).stdout == "0 dropped\n"
     for other in (["/bin/sh", "-c", "id"], ["/bin/sh"], ["/bin/sh", "-s", "x"], ["/usr/bin/id"]):
         refused = run("sudo", "-n", "--", *other)
         assert (refused.returncode, refused.stdout) == (1, "")
+
+
+REFUSALS = {
+    "a-password": ("games ALL=(root) /bin/sh -s\n", "sudo asks for a password"),
+    "a-terminal": ("Defaults:games requiretty\ngames ALL=(root) NOPASSWD: /bin/sh -s\n", "requiretty"),
+    "another-command": ("games ALL=(root) NOPASSWD: /usr/bin/id\n", "sudo asks for a password"),
+    "nobody": ("daemon ALL=(root) NOPASSWD: /bin/sh -s\n", "sudo"),
+    "a-lecture": ("Defaults lecture=always\ngames ALL=(root) /bin/sh -s\n", "sudo asks for a password"),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a mount namespace and another user need root")
+@pytest.mark.skipif(shutil.which("sudo") is None, reason="sudo is not installed (tests/debian-packages.txt)")
+@pytest.mark.parametrize("case", REFUSALS)
+def test_a_real_sudo_that_wants_more_is_named_at_once(tmp_path: Path, case: str) -> None:  # T38
+    rule = tmp_path / "rule"
+    rule.write_text(REFUSALS[case][0])
+    began = time.monotonic()
+    refused = as_plain_user(rule, *BECOME_COMMAND.split())
+    assert time.monotonic() - began < 10
+    with pytest.raises(HostError, match=REFUSALS[case][1]) as caught:
+        parse_reply(refused.stdout.encode(), "observe", stderr=refused.stderr.encode(), status=refused.returncode)
+    assert "fleet doctor --sudoers" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("sudo: ein Passwort ist notwendig\n", "sudo does not let us in"),
+        ("sh: 1: sudo: not found\n", "the host has no sudo"),
+        ("bash: line 1: sudo: command not found\n", "the host has no sudo"),
+        ("sudo-rs: interactive authentication is required\n", "sudo does not let us in"),
+    ],
+)
+def test_what_sudo_says_in_any_language_is_told_as_its_refusal(said: str, told: str) -> None:  # T38
+    with pytest.raises(HostError, match=told):
+        parse_reply(b"", "observe", stderr=said.encode(), status=1)

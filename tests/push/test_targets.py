@@ -76,21 +76,42 @@ def test_a_read_only_filesystem_is_named(root: Path, local: LocalTransport) -> N
         assert not (root / "etc/other.cfg").exists()
 
 
-@needs_root
-def test_an_immutable_file_is_a_failure_that_puts_everything_back(
-    root: Path, local: LocalTransport, live: Path
-) -> None:
-    if subprocess.run(["chattr", "+i", str(live)], check=False, capture_output=True, timeout=10).returncode != 0:
-        pytest.skip("this filesystem knows no immutable files")
+@contextmanager
+def ext4(folder: Path, image: Path) -> Iterator[None]:
+    """A filesystem that knows immutable files, whatever the temporary folder lies on."""
+    with image.open("wb") as file:
+        file.truncate(8 * 2**20)
+    subprocess.run(["mkfs.ext4", "-q", str(image)], check=True, timeout=20, env={"PATH": "/usr/sbin:/sbin"})
+    subprocess.run(["mount", "-o", "loop", str(image), str(folder)], check=True, timeout=20)
     try:
+        yield
+    finally:
+        subprocess.run(["chattr", "-R", "-i", str(folder)], check=False, timeout=10, capture_output=True)
+        subprocess.run(["umount", str(folder)], check=True, timeout=10)
+
+
+@needs_root
+@pytest.mark.parametrize("what", ["file", "folder"])
+def test_what_is_immutable_is_a_failure_that_puts_everything_back(
+    root: Path, local: LocalTransport, tmp_path: Path, what: str
+) -> None:
+    folder = root / "etc/dcmtk"
+    folder.mkdir()
+    with ext4(folder, tmp_path / "image"):
+        assert (
+            converge(rendered_host(rendered_file("/etc/dcmtk/small.cfg", "old\n")), local).outcome is Outcome.CONVERGED
+        )
+        frozen = folder / "small.cfg" if what == "file" else folder
+        subprocess.run(["chattr", "+i", str(frozen)], check=True, timeout=10)
         rendered = rendered_host(rendered_file("/etc/a.cfg"), rendered_file("/etc/dcmtk/small.cfg"))
         outcome = converge(rendered, local)
-    finally:
-        subprocess.run(["chattr", "-i", str(live)], check=True, timeout=10)
-    assert outcome.outcome is Outcome.FAILED
-    assert "not permitted" in outcome.detail
-    assert live.read_text() == "old\n"
-    assert not (root / "etc/a.cfg").exists()
+        assert outcome.outcome is Outcome.FAILED
+        assert "not permitted (an immutable file" in outcome.detail
+        assert (folder / "small.cfg").read_text() == "old\n"
+        assert not (root / "etc/a.cfg").exists()
+        subprocess.run(["chattr", "-i", str(frozen)], check=True, timeout=10)
+        assert converge(rendered, local).outcome is Outcome.CONVERGED
+        assert list_leftovers(root) == []
 
 
 def test_what_arrived_short_never_goes_live(root: Path, local: LocalTransport, live: Path) -> None:  # T27

@@ -52,6 +52,12 @@ arm_record() {
   err=$(cp -p "$state/started/$1" "$new/started/$1" 2>&1) || fail arm - "$err"
 }
 
+# The manifest that names old and new files on stdin: for a way back that does not succeed altogether.
+arm_during() {
+  [ -z "$failed" ] || return 0
+  err=$({ cat >"$new/during" && chmod 644 "$new/during"; } 2>&1) || fail arm - "$err"
+}
+
 # seconds, the program on stdin
 arm_end() {
   [ -z "$failed" ] || return 0
@@ -109,6 +115,8 @@ disarm() {
   read -r token 2>/dev/null <"$state/revert/token"
   [ -n "$root" ] || rm -f "$boot_link" "$boot_unit"
   clean_stage "$state/revert/staging"
+  # What could not be removed now is left to the next run.
+  [ ! -f "$state/revert/staging" ] || cat "$state/revert/staging" >>"$state/staging"
   rm -rf "$state/revert.done"
   mv -f "$state/revert" "$state/revert.done" 2>/dev/null && rm -rf "$state/revert.done"
   [ -n "$root" ] || [ -z "$token" ] || "$systemctl" stop "fleet-revert-$token.timer" >/dev/null 2>&1 </dev/null

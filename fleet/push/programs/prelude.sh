@@ -12,14 +12,22 @@ begin() {
   root=
   [ -z "${FLEET_ROOT-}" ] || root=$(cd -P "$FLEET_ROOT" && pwd -P) || exit 71
   state=$root/var/lib/fleet
-  uid=$(id -u)
+  uid=$(id -u 2>/dev/null)
   systemctl=
   if [ -n "$root" ]; then
     [ ! -x "$root/usr/bin/systemctl" ] || systemctl=$root/usr/bin/systemctl
   else
     systemctl=$(command -v systemctl) || systemctl=
   fi
+  # Where SELinux is off nobody asks for contexts. A folder that stands for a host may have them.
+  selinux=
+  if [ -n "$root" ] || [ -d /sys/fs/selinux ]; then selinux=yes; fi
   printf 'fleet-host 1\n'
+  lacks=
+  for tool in base64 cat chmod chown cp df head id ln mkdir mktemp mv rm rmdir sha256sum sleep stat sync tail tr; do
+    command -v "$tool" >/dev/null 2>&1 || lacks="$lacks $tool"
+  done
+  [ -z "$lacks" ] || { printf 'lacks%s\nend\n' "$lacks"; exit 0; }
 }
 
 say() { printf '%s\n' "$*"; }
@@ -88,6 +96,26 @@ look_at() {
   fi
 }
 
+# The SELinux context of a file (its attribute security.selinux), or nothing.
+context_of() {
+  context=$(stat -c %C "$1" 2>/dev/null) || context=
+  [ "$context" = '?' ] || printf '%s' "$context"
+}
+
+# folder name file: in ./.fleet-stage there, gives the file the context of what lives under that name, else what the
+# policy says of the path, else that of the folder.
+keep_context() {
+  [ -n "$selinux" ] || return 0
+  wanted=
+  [ ! -f "../$2" ] || wanted=$(context_of "../$2")
+  if [ -z "$wanted" ] && command -v matchpathcon >/dev/null 2>&1; then
+    wanted=$(matchpathcon -n "$1/$2" 2>/dev/null) || wanted=
+    case $wanted in *:*:*) ;; *) wanted= ;; esac
+  fi
+  [ -n "$wanted" ] || wanted=$(context_of ..)
+  [ -z "$wanted" ] || [ "$(context_of "$3")" = "$wanted" ] || chcon "$wanted" "$3"
+}
+
 is_plain_path() {
   case $1 in
     *[!A-Za-z0-9._@+:,=~/-]* | */../* | */.. | */./* | */. | *//* | */) return 1 ;;
@@ -96,13 +124,16 @@ is_plain_path() {
   return 1
 }
 
-# Removes what staged folders an earlier run left; the list (ours, or the one given) says where.
+# Removes what staged folders an earlier run left; the list (ours, or the one given) says where. It stays as long as
+# one of ours could not be removed.
 clean_stage() {
   list=${1:-$state/staging}
   [ -f "$list" ] || return 0
+  left=
   while read -r folder; do
     is_plain_path "$folder" || [ "$folder" = / ] || continue
-    (enter_stage "${folder%/}" 2>/dev/null && cd -P .. && rm -rf ./.fleet-stage)
+    (enter_stage "${folder%/}" 2>/dev/null || exit 0; cd -P .. && rm -rf ./.fleet-stage) || left=yes
   done <"$list"
-  rm -rf "$list" "$state"/check.*
+  [ -n "$left" ] || rm -rf "$list"
+  rm -rf "$state"/check.*
 }

@@ -96,12 +96,13 @@ back_file_in() {
   if holds "./old/$2" "$3"; then
     ln "./old/$2" "./back/$2" || return 1
   elif holds "$state/previous$1/$2" "$3"; then
-    cp -p "$state/previous$1/$2" "./back/$2" && sync_path "./back/$2" || return 1
+    cp -p "$state/previous$1/$2" "./back/$2" && keep_context "$1" "$2" "./back/$2" && sync_path "./back/$2" || return 1
   else
     echo 'what it held before is nowhere'
     return 1
   fi
-  [ "$uid" != 0 ] || [ "$5" = - ] || chown "$5" "./back/$2" || return 1
+  # An owner who is no user of the host any more cannot be named, but is still there.
+  [ "$uid" != 0 ] || [ "$5" = - ] || [ "$(stat -c %U:%G "./back/$2")" = "$5" ] || chown "$5" "./back/$2" || return 1
   chmod "$4" "./back/$2" || return 1
   # mv(1) refuses two names of one file, which is what a run that was killed here leaves.
   [ "./back/$2" -ef "../$2" ] || mv -f "./back/$2" "../$2" || return 1
@@ -124,13 +125,18 @@ clean_staged() {
 # path: a folder that this run made, while it is empty
 back_folder() { rmdir "$root$1" 2>/dev/null; }
 
-# unit or handler: with which files it was last started
+# unit or handler: with which files it was last started; after a failure nobody knows, and it is owed
 back_record() {
-  [ -n "$failed" ] || put_back "$state/revert/started/$1" "$state/started/$1"
+  if [ -n "$failed" ]; then rm -f "$state/started/$1"
+  else put_back "$state/revert/started/$1" "$state/started/$1"
+  fi
 }
 
+# After a failure some files are old and some new: all of them stay known as ours.
 back_manifest() {
-  [ -n "$failed" ] || put_back "$state/revert/manifest" "$state/manifest"
+  if [ -z "$failed" ]; then put_back "$state/revert/manifest" "$state/manifest"
+  elif [ -f "$state/revert/during" ]; then put_back "$state/revert/during" "$state/manifest"
+  fi
 }
 
 # A link and a rename need no space.

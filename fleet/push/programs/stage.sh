@@ -89,6 +89,7 @@ stage_file_in() {
   base64 -d >"./new/$3" || return 1
   if [ "$uid" = 0 ]; then chown "$6" "./new/$3" || return 1; fi
   chmod "$5" "./new/$3" || return 1
+  keep_context "$2" "$3" "./new/$3" || return 1
   sync_path "./new/$3"
   arrived=$(sha256sum <"./new/$3") || return 1
   [ "${arrived%% *}" = "$4" ] || { echo "short write: what arrived is not what was sent"; return 1; }

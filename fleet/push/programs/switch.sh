@@ -58,7 +58,7 @@ keep_file_in() {
   [ -d ./old ] || mkdir ./old || return 1
   [ -e "../$3" ] || return 0
   [ ! -e "./old/$3" ] || rm -f "./old/$3" || return 1
-  ln "../$3" "./old/$3" 2>/dev/null || cp -p "../$3" "./old/$3" || return 1
+  ln "../$3" "./old/$3" 2>/dev/null || { cp -p "../$3" "./old/$3" && keep_context "$2" "$3" "./old/$3"; } || return 1
   keep_copy "previous$2" "$3" "$3" || return 1
   [ "$4" = keep ] || return 0
   copy=$3

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from fleet.errors import FleetError, Location, Problem, Severity, TemplateError
+from fleet.errors import FleetError, Location, Problem, Severity, TemplateError, UnfitValue
 from fleet.render.artifacts import (
     FileCheck,
     FolderNeed,
@@ -60,6 +60,15 @@ class Collection:
             return False
         self.files[file.path] = file
         return True
+
+    def add_shared(self, file: RenderedFile) -> None:
+        """Take a file that several units read: each of them reads it again when it changes. Raises `UnfitValue`."""
+        known = self.files.get(file.path)
+        if known is not None:
+            file = replace(file, reloads=tuple(sorted({*known.reloads, *file.reloads})))
+            if replace(known, reloads=file.reloads) != file:
+                raise UnfitValue(f"{file.path} is wanted with two contents or two owners")
+        self.files[file.path] = file
 
     def add_program(self, path: str, program: Program, unit: str, check: FileCheck) -> None:
         """A program of fleet's own, of which every unit that runs it is restarted with it."""

@@ -7,11 +7,11 @@ from typing import Any, Final
 from fleet.errors import UnfitValue
 from fleet.inventory.model import Entity, Host, Instance, Run
 from fleet.inventory.settings import parse_duration
-from fleet.render.artifacts import Content, RenderedFile, RenderedService
+from fleet.render import certificates
+from fleet.render.artifacts import RenderedFile, RenderedService
 from fleet.render.collect import Collection
-from fleet.render.formats import FORMATS
-from fleet.render.relay_document import RELAY_DRAIN_S, make_document, trusted_files
-from fleet.render.session import Session, check_content
+from fleet.render.relay_document import RELAY_DRAIN_S, Shown, make_document
+from fleet.render.session import Session
 from fleet.render.views import make_entity_view, make_instance_view
 from fleet.targets import dcmqrscp, relay, shell, storescp, systemd, wlmscpfs
 
@@ -167,12 +167,10 @@ def _render_wlmscpfs(process: _Process) -> None:
 def _render_relay(process: _Process) -> None:
     path = f"{FOLDER}/relay-{process.stem}.json"
     spool = process.run.settings.get("spool") or f"/var/spool/fleet/relay-{process.stem}"
-    document = make_document(process.session, process.entity, process.instance, spool)
+    service = f"relay-{process.stem}"
+    document, shown = make_document(process.session, process.entity, process.instance, spool, service)
     python: str = process.run.settings.get("python") or relay.PYTHON
-    for name, content in trusted_files(process.session.inventory, document):
-        text = check_content(Content(content), FORMATS["json"], process.host.name, name)  # ASCII lines, as PEM is
-        # It reads them again for each association.
-        process.collection.add_file(RenderedFile(process.host.name, name, text.text))
+    _render_tls(process, service, shown)
     process.file(
         path,
         "relay.json.j2",
@@ -198,6 +196,27 @@ def _render_relay(process: _Process) -> None:
     process.collection.add_program(relay.PROGRAM, program, process.unit, relay.make_program_check(python))
     process.collection.pythons.add(python)
     process.need_folder(spool, 0o700)
+
+
+def _render_tls(process: _Process, service: str, shown: Shown) -> None:
+    """What it verifies with and shows to destinations is read again for each association; what callers meet is
+    read on a reload.
+    """
+    inventory, host, add = process.session.inventory, process.host.name, process.collection.add_shared
+    reader = (service, process.user)
+    for name in sorted(shown.authorities):
+        add(certificates.render_authority(inventory, host, name))
+    for name in sorted(shown.own):
+        for file in certificates.render_own(inventory, host, name, reader):
+            add(file)
+    tls = process.run.settings.get("tls")
+    if tls is None:
+        return
+    units = (process.unit,)
+    if "callers_ca" in tls:
+        add(certificates.render_authority(inventory, host, tls["callers_ca"], units))
+    for file in certificates.render_own(inventory, host, tls["certificate"], reader, units):
+        add(file)
 
 
 def _required(settings: Mapping[str, Any], name: str) -> Any:

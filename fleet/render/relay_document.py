@@ -1,16 +1,17 @@
 """A relay's file as a document: everything that its texts name, resolved for this relay and this host."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet.errors import UnfitValue
-from fleet.inventory.model import Entity, Instance, Inventory, Relay, Route, RouteDestination, Schedule
+from fleet.inventory.model import Entity, Instance, Relay, Route, RouteDestination, Schedule
 from fleet.inventory.peers import Peer, titles_for
 from fleet.inventory.settings import parse_duration
+from fleet.render import certificates
 from fleet.render.archive import proxies_of
 from fleet.render.session import Session
 from fleet.targets import relay as target
-from fleet.targets.relay import TRUST_FOLDER
 
 SCHEMA: Final = "fleet.relay/1"
 _DEFAULT_MAX_PDU: Final = 131072
@@ -23,20 +24,33 @@ _DEFAULT_WAIT_S: Final = 60.0
 Document = dict[str, Any]
 
 
-def make_document(session: Session, entity: Entity, instance: Instance, spool: str) -> Document:
-    """Everything that the relay has to know."""
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """Names in `certificates`: the CAs that it verifies with, and what it shows of itself."""
+
+    authorities: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+
+
+def make_document(
+    session: Session, entity: Entity, instance: Instance, spool: str, service: str
+) -> tuple[Document, Shown]:
+    """Everything that the relay has to know, and the certificates that it needs beside it for sending.
+
+    `service` is the name under which it keeps its keys.
+    """
     settings = entity.run.settings if entity.run else {}
     texts = target.select_relays(session.relay_texts, entity)
-    resolver = _Resolver(session, entity, instance)
+    resolver = _Resolver(session, entity, instance, service)
     drain, keep = settings.get("drain_timeout"), settings.get("keep_delivered")
     proxies = proxies_of(entity, session.peers)
     routes = [resolver.route(text, route) for text in texts for route in text.routes]
-    return {
+    document = {
         "schema": SCHEMA,
         "ae_title": entity.ae_title,
         "further_titles": sorted(also.ae_title for also in entity.also if also.listens),
         "listen": {"address": instance.address, "port": instance.port},
-        "receive": {"tls": None},
+        "receive": {"tls": _receive_tls(settings, service)},
         "spool": spool,
         "max_pdu_bytes": settings.get("max_pdu", _DEFAULT_MAX_PDU),
         "max_associations": settings.get("max_associations", _DEFAULT_MAX_ASSOCIATIONS),
@@ -50,22 +64,20 @@ def make_document(session: Session, entity: Entity, instance: Instance, spool: s
         "routes": routes,
         "destinations": dict(sorted(resolver.destinations.items())),
     }
+    return document, Shown(frozenset(resolver.authorities), frozenset(resolver.own))
 
 
-def trusted_files(inventory: Inventory, document: Document) -> Iterator[tuple[str, str]]:
-    """The CA files that a document's destinations are verified with."""
-    for destination in document["destinations"].values():
-        tls = destination["tls"]
-        if tls is None or tls["ca_file"] is None:
-            continue
-        name = tls["ca_file"].removeprefix(f"{TRUST_FOLDER}/").removesuffix(".pem")
-        certificate = inventory.certificates.get(name)
-        if certificate is None or not certificate.ca_pem:
-            raise UnfitValue(
-                f"the certificate {name!r} has no ca_file, so {destination['ae_title']} cannot be verified"
-            )
-        text = certificate.ca_pem.replace("\r\n", "\n")
-        yield tls["ca_file"], text if text.endswith("\n") else text + "\n"
+def _receive_tls(settings: Mapping[str, Any], service: str) -> Document | None:
+    """What callers meet; None: plain DICOM."""
+    tls = settings.get("tls")
+    if tls is None:
+        return None
+    name, callers_ca = tls["certificate"], tls.get("callers_ca")
+    return {
+        "cert_file": certificates.cert_path(name),
+        "key_file": certificates.key_path(name, service),
+        "ca_file": certificates.ca_path(callers_ca) if callers_ca else None,
+    }
 
 
 def _caller(peer: Peer, proxies: tuple[str, ...]) -> Document:
@@ -81,7 +93,10 @@ def _caller(peer: Peer, proxies: tuple[str, ...]) -> Document:
 class _Resolver:
     """Names of a relay's texts made into what they stand for, remembering the destinations met."""
 
-    def __init__(self, session: Session, entity: Entity, instance: Instance) -> None:
+    def __init__(self, session: Session, entity: Entity, instance: Instance, service: str) -> None:
+        self._service = service
+        self.authorities: set[str] = set()
+        self.own: set[str] = set()
         self._session, self._entity, self._vars = session, entity, instance.vars
         self._called = {peer.ae_title: peer for peer in session.peers.called_by(entity)}
         self.destinations: dict[str, Document] = {}
@@ -167,7 +182,7 @@ class _Resolver:
             "calling": titles_for(self._entity, "storage")[0],
             "addresses": [{"address": address, "port": port or each} for address, each in places],
             "external": inventory.is_external(entity.site),
-            "tls": _tls(entity),
+            "tls": self._tls(entity),
             "timeouts_s": {
                 "connect": entity.verify.timeouts.connect_s,
                 "acse": entity.verify.timeouts.acse_s,
@@ -177,13 +192,20 @@ class _Resolver:
         }
         return title
 
-
-def _tls(entity: Entity) -> Document | None:
-    """How its certificate is verified; without a CA of its own, by those of the relay's host."""
-    if entity.tls is None:
-        return None
-    ca_file = f"{TRUST_FOLDER}/{entity.tls.verify_ca}.pem" if entity.tls.verify_ca else None
-    return {"ca_file": ca_file, "server_name": entity.tls.verify_name or entity.address}
+    def _tls(self, entity: Entity) -> Document | None:
+        """How its certificate is verified (without a CA of its own, by the host's), and what it is shown."""
+        tls = entity.tls
+        if tls is None:
+            return None
+        found: Document = {"ca_file": None, "server_name": tls.verify_name or entity.address}
+        if tls.verify_ca:
+            self.authorities.add(tls.verify_ca)
+            found["ca_file"] = certificates.ca_path(tls.verify_ca)
+        if tls.present:
+            self.own.add(tls.present)
+            found["cert_file"] = certificates.cert_path(tls.present)
+            found["key_file"] = certificates.key_path(tls.present, self._service)
+        return found
 
 
 def _inline(schedule: Schedule) -> Document:

@@ -38,6 +38,7 @@ ENGINE_SETTINGS: Final[Mapping[str, EngineSettings]] = {
             "max_pdu",
             "user",
             "python",
+            "tls",
         ),
     ),
     "none": EngineSettings((), ()),

@@ -36,6 +36,10 @@ def check_service(service: VirtualService, entity: Entity) -> Iterator[Problem]:
     """What the script cannot carry: dcmtk's programs read a word that begins with '@' as a file of words."""
     if service.via == "haproxy" and service.vrrp is None:
         return  # no script: HAProxy asks by itself
+    if entity.tls is not None:
+        reason = "it asks in plain DICOM, and an entity with tls is never asked plain; every member would look dead"
+        what = f"tls of {entity.ae_title} behind {service.name}"
+        yield cannot_carry(TARGET, what, reason, entity.at("tls"), also=(service.location,), subjects=(service.name,))
     for field, title, at in (
         ("the health check's title", service.check.calling, service.at("check", "calling")),
         ("the called title", entity.ae_title, entity.at("ae_title")),

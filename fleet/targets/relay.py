@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from fleet.errors import Problem
-from fleet.inventory.model import Entity, Inventory, Relay, Route, RouteDestination
+from fleet.inventory.model import Entity, Inventory, Relay, Route, RouteDestination, Run
+from fleet.secrets.secret import Secret
 from fleet.targets.file_check import FileCheck
-from fleet.targets.refusal import cannot_carry, unfit
+from fleet.targets.refusal import cannot_carry, cannot_do, unfit
 from fleet.targets.text import explain_control
 
 TARGET = "relay"
@@ -94,6 +95,8 @@ def explain_text(text: str, variables: Mapping[str, Any]) -> str | None:
     for name in find_variables(text):
         if name not in variables:
             return f"the variable {name!r} is not defined for it (vars of fleet, site, host or entity)"
+        if isinstance(variables[name], Secret):
+            return f"the variable {name!r} is a secret, and a relay's file would hold it for everybody who runs it"
         if not isinstance(variables[name], str | int) or isinstance(variables[name], bool):
             return f"the variable {name!r} is no text"
     return None
@@ -143,9 +146,7 @@ def check_entity(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -
     if run is None:
         return
     subjects = (entity.ae_title,)
-    if entity.tls is not None:
-        reason = "to accept TLS it needs a private key, which is not built yet"
-        yield cannot_carry(TARGET, f"tls of {entity.ae_title}", reason, entity.at("tls"), subjects=subjects)
+    yield from _check_tls(entity, run)
     if not texts:
         reason = "no `relays:` selects it, so it would take every image and send it nowhere; give it routes"
         yield cannot_carry(TARGET, f"{entity.ae_title} without a route", reason, run.location, subjects=subjects)
@@ -169,7 +170,6 @@ def check_entity(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -
             names.setdefault(route.name, route)
             yield from _check_route(entity, route, inventory.broken_keys.isdisjoint(_VARIABLES_COME_FROM))
     yield from _check_rates(entity, texts)
-    yield from _check_certificates(entity, texts, inventory)
 
 
 def _check_route(entity: Entity, route: Route, knows_variables: bool) -> Iterator[Problem]:
@@ -214,25 +214,26 @@ def _check_rates(entity: Entity, texts: Sequence[Relay]) -> Iterator[Problem]:
                         return
 
 
-def _check_certificates(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -> Iterator[Problem]:
-    """`present` needs a private key, and those are refused until secrets are kept as secrets."""
-    seen: set[str] = set()
-    for title in _literal_destinations(entity, texts):
-        peer = inventory.find_entity(title)
-        if peer is None or peer.tls is None or peer.name in seen:
-            continue
-        seen.add(peer.name)
-        if peer.tls.present:
-            reason = "a certificate that we present needs a private key, which is not built yet"
-            yield cannot_carry(
-                TARGET, f"tls.present of {peer.ae_title}", reason, peer.at("tls", "present"), subjects=(peer.ae_title,)
-            )
-
-
-def _literal_destinations(entity: Entity, texts: Sequence[Relay]) -> Iterator[str]:
-    for text in texts:
-        for route in text.routes:
-            for target in (*route.primary, *route.optional):
-                for instance in entity.instances:
-                    if explain_text(target.ae_title, instance.vars) is None:
-                        yield fill(target.ae_title, instance.vars)
+def _check_tls(entity: Entity, run: Run) -> Iterator[Problem]:
+    """What it serves and what others are told of it are one thing: TLS, or plain DICOM."""
+    serving, subjects = run.settings.get("tls"), (entity.ae_title,)
+    if entity.tls is not None and serving is None:
+        reason = "it would listen in plain DICOM while everybody is told TLS; add `run: {tls: {certificate: NAME}}`"
+        yield cannot_carry(TARGET, f"tls of {entity.ae_title}", reason, entity.at("tls"), subjects=subjects)
+    if serving is None:
+        return
+    if entity.tls is None:
+        reason = "callers and probes would be told plain DICOM; give the entity `tls: {verify: {ca, name}}`"
+        yield cannot_carry(TARGET, f"run.tls of {entity.ae_title} alone", reason, run.at("tls"), subjects=subjects)
+        return
+    for instance in entity.instances:
+        if entity.tls.port not in {None, instance.port}:
+            reason = "it listens at one port, where it speaks TLS alone; make them one, or leave tls.port out"
+            what = f"tls.port {entity.tls.port} of {entity.ae_title} beside port {instance.port} on {instance.host}"
+            yield cannot_carry(TARGET, what, reason, entity.at("tls", "port"), subjects=subjects)
+    if "callers_ca" in serving and entity.tls.present is None:
+        what = (
+            f"asks every caller of {entity.ae_title} for a certificate (callers_ca), and fleet's own probes show none: "
+            "give the entity `tls: {present: NAME}`, or it will not answer them"
+        )
+        yield cannot_do(TARGET, what, run.at("tls", "callers_ca"), subjects=subjects)

@@ -10,6 +10,7 @@ from fleet.inventory.model import Inventory
 from fleet.inventory.peers import Peers
 from fleet.render.artifacts import RenderedFile, RenderedHost, make_program
 from fleet.render.hosts import render_fleet
+from fleet.secrets.vault import Vault
 from fleet.targets.products import check_targets
 from fleet.validate import schema
 
@@ -49,10 +50,10 @@ class Built:
         return list(check_targets(self.inventory, self.peers))
 
 
-def read_inventory(folder: Path) -> Built:
+def read_inventory(folder: Path, vault: Vault | None = None) -> Built:
     """An inventory's folder; anything wrong with it is the test's failure."""
     keys = schema.text_keys("inventory")
-    read, problems = documents.read_documents(folder, keys)
+    read, problems = documents.read_documents(folder, keys, vault)
     broken = {}
     for document in read.documents:
         found, broken[document.path] = schema.check_document(document, "inventory")
@@ -62,14 +63,14 @@ def read_inventory(folder: Path) -> Built:
     return Built(loaded.inventory, Peers(loaded.inventory), folder)
 
 
-def build(folder: Path, text: str, **beside: str) -> Built:
+def build(folder: Path, text: str, vault: Vault | None = None, **beside: str) -> Built:
     """An inventory of one file; `beside` are further files, `__` standing for a dot in their names."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "fleet.yml").write_text(text, encoding="utf-8")
     for name, content in beside.items():
         path = folder / name.replace("__", ".")
         path.write_text(content, encoding="utf-8")
-    return read_inventory(folder)
+    return read_inventory(folder, vault)
 
 
 ARCHIVE = """\

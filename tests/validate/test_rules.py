@@ -12,9 +12,11 @@ import pytest
 
 from fleet.errors import Problem
 from fleet.inventory.peers import Peers
+from fleet.secrets.vault import Vault
 from fleet.validate.check import all_codes, check_inventory
 from fleet.validate.reading import read_inventory
 from fleet.validate.removal import CODE as REMOVAL
+from tests.validate.write_certificates import PASSWORD
 
 CASES = Path(__file__).parent.parent / "cases" / "rules"
 DOCS = Path(__file__).parent.parent.parent / "docs" / "problems.md"
@@ -22,6 +24,12 @@ TODAY = date(2026, 11, 20)
 EXPECTED = re.compile(r"^# expect: (\d+):(\d+) (error|warning)\[([a-z-]+)\]$", re.MULTILINE)
 
 Finding = tuple[str, int, int, str, str]
+
+
+@pytest.fixture(autouse=True)
+def _key_that_others_may_read() -> None:
+    """A checkout has the modes of whoever checked out."""
+    (CASES / "certificate-key-shared" / "clear.key").chmod(0o644)
 
 
 def cases() -> list[Path]:
@@ -47,7 +55,7 @@ def expected(case: Path) -> list[Finding]:
 
 
 def problems_of(case: Path, today: date = TODAY) -> list[Problem]:
-    reading = read_inventory(case)
+    reading = read_inventory(case, Vault(lambda: PASSWORD))
     inventory = reading.loaded.inventory
     return [*reading.problems, *check_inventory(inventory, Peers(inventory), today)]
 

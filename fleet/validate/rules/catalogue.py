@@ -7,6 +7,7 @@ from fleet.validate.rules import (
     ae_title_duplicate,
     ae_title_grammar,
     ae_title_unusual,
+    certificate_sound,
     engine_settings,
     entity_name,
     flow_external,
@@ -30,6 +31,7 @@ from fleet.validate.rules import (
     relay_windows,
     retired_title,
     schedule_form,
+    secret_in_clear,
     selectors,
     shared_title,
     target_fit,
@@ -57,6 +59,8 @@ ALONE: tuple[Rule, ...] = (
     relay_keyword,
     modality_known,
     host_key,
+    certificate_sound,
+    secret_in_clear,
 )
 
 RULES: tuple[Rule, ...] = (
@@ -95,6 +99,8 @@ RULES: tuple[Rule, ...] = (
     host_ours,
     host_key,
     naming_pattern,
+    certificate_sound,
+    secret_in_clear,
     tls_complete,
     engine_settings,
     target_fit,

@@ -4,7 +4,7 @@ import difflib
 from collections.abc import Iterable, Iterator
 
 from fleet.errors import Location, Problem
-from fleet.inventory.model import Inventory
+from fleet.inventory.model import Entity, Inventory
 from fleet.inventory.schedule import InvalidScheduleError
 from fleet.validate.context import Context, error, is_known
 from fleet.validate.inherited import each_verify, find_setting
@@ -101,19 +101,27 @@ def _certificates(context: Context) -> Iterator[Problem]:
     inventory = context.inventory
     told: set[Location] = set()
     for entity in inventory.entities:
-        if entity.tls is None:
-            continue
-        for steps, name in ((("verify", "ca"), entity.tls.verify_ca), (("present",), entity.tls.present)):
+        for steps, name in _certificate_names(entity):
             if name is None or name in inventory.certificates or is_known(inventory, name):
                 continue
-            at = find_setting(context, entity, ("tls", *steps), name)
+            at = find_setting(context, entity, steps, name)
             if at not in told:
                 told.add(at)
                 text = (
-                    f"tls.{'.'.join(steps)} of {entity.name} is {name!r}, and there is no such certificate; no"
-                    f" connection to it could be verified; {_hint(name, inventory.certificates, 'certificates')}"
+                    f"{'.'.join(steps)} of {entity.name} is {name!r}, and there is no such certificate; no connection"
+                    f" that needs it could be made; {_hint(name, inventory.certificates, 'certificates')}"
                 )
                 yield error("unknown-certificate", text, at, about=(entity.ae_title, name))
+
+
+def _certificate_names(entity: Entity) -> Iterator[tuple[tuple[str, ...], str | None]]:
+    if entity.tls is not None:
+        yield ("tls", "verify", "ca"), entity.tls.verify_ca
+        yield ("tls", "present"), entity.tls.present
+    serving = entity.run.settings.get("tls") if entity.run else None
+    if serving is not None:
+        yield ("run", "tls", "certificate"), serving["certificate"]
+        yield ("run", "tls", "callers_ca"), serving.get("callers_ca")
 
 
 def _probe_schedules(context: Context) -> Iterator[Problem]:

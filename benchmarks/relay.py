@@ -164,6 +164,7 @@ def relay(folder: Path, to: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]
         "timeouts_s": {"connect": 1, "acse": 5},
         "max_associations": 4,
         "rates": [],
+        "commitment": False,
     }
     callers = [
         {"ae_title": title, "addresses": ["127.0.0.1"], "services": ["storage"], "role": "entity"}

@@ -305,6 +305,7 @@ class RouteDestination(Placed):
     during: str | None = None
     backup_after_s: float | None = None
     rates: tuple[Rate, ...] = ()
+    commitment: bool = False
     origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
 
 

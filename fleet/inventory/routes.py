@@ -67,6 +67,7 @@ def _destinations(value: Mapping[str, Any], kind: str, origin: m.Origin) -> tupl
             item.get("during"),
             optional_duration(item.get("backup_after")),
             _rates(item, below(origin, "to", kind, index)),
+            item.get("commitment", False),
             below(origin, "to", kind, index),
         )
         for index, item in enumerate(value["to"].get(kind, ()))

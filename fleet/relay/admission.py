@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from fleet.dicom.commitment import COMMITMENT_UID, EXPLICIT_LITTLE, IMPLICIT_LITTLE
 from fleet.dicom.items import (
     APPLICATION_CONTEXT_UID,
     ImplementationClassUID,
@@ -16,10 +17,11 @@ from fleet.dicom.items import (
     MaximumLength,
     PresentationContextAC,
     PresentationContextRQ,
+    RoleSelection,
     UserInformation,
 )
 from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
-from fleet.relay.values import Caller, Config
+from fleet.relay.values import Caller, Config, Destination
 
 IMPLEMENTATION_UID: Final = "2.25.208716395823347190652716350421180396151"
 IMPLEMENTATION_NAME: Final = "FLEET_RELAY_1"
@@ -72,23 +74,25 @@ class Door:
     titles: frozenset[str]
     callers: tuple[tuple[Caller, frozenset[str]], ...]
     max_pdu_bytes: int
+    reporters: tuple[tuple[Destination, frozenset[str]], ...] = ()  # destinations that report what they commit to
 
     @property
     def addresses(self) -> frozenset[str]:
         """Every address that any caller comes from."""
-        return frozenset().union(*(found for _, found in self.callers))
+        return frozenset().union(*(found for _, found in (*self.callers, *self.reporters)))
 
     def judge(self, request: AssociateRQ, address: str) -> Admitted | AssociateRJ:
         """Admit, or say why not in the standard's numbers."""
         if request.application_context != APPLICATION_CONTEXT_UID:
             return BAD_CONTEXT
-        if request.called not in self.titles:
+        reporters = [to for to, found in self.reporters if to.ae_title == request.calling and address in found]
+        if request.called not in self.titles.union(to.calling for to in reporters):
             return UNKNOWN_CALLED
         known = [caller for caller, found in self.callers if caller.ae_title == request.calling and address in found]
-        if not known:
+        if not known and not reporters:
             return UNKNOWN_CALLING
         may_store = any(caller.role == "entity" and "storage" in caller.services for caller in known)
-        answers = [_answer(context, may_store) for context in request.presentation_contexts[:128]]
+        answers = [_answer(context, may_store, bool(reporters)) for context in request.presentation_contexts[:128]]
         contexts = {
             answer.context_id: Context(asked.abstract_syntax, answer.transfer_syntax)
             for asked, answer in zip(request.presentation_contexts, answers, strict=False)
@@ -99,14 +103,26 @@ class Door:
                 MaximumLength(self.max_pdu_bytes),
                 ImplementationClassUID(IMPLEMENTATION_UID),
                 ImplementationVersionName(IMPLEMENTATION_NAME),
+                *(_answer_role(item) for item in request.user_information.items if isinstance(item, RoleSelection)),
             )
         )
         return Admitted(AssociateAC(tuple(answers), about), contexts)
 
 
-def _answer(context: PresentationContextRQ, may_store: bool) -> PresentationContextAC:
+def _answer_role(asked: RoleSelection) -> RoleSelection:
+    """PS3.7 D.3.3.4: who reports what it commits to acts as the SCP though it asked for the association."""
+    is_commitment = asked.sop_class_uid == COMMITMENT_UID
+    return RoleSelection(asked.sop_class_uid, 0 if is_commitment else asked.scu, asked.scp if is_commitment else 0)
+
+
+def _answer(context: PresentationContextRQ, may_store: bool, may_report: bool) -> PresentationContextAC:
     """Results of PS3.8 table 9-18; the first transfer syntax proposed is taken: nothing is re-encoded."""
     abstract = context.abstract_syntax
+    if abstract == COMMITMENT_UID and may_report:
+        plain = next((each for each in context.transfer_syntaxes if each in {IMPLICIT_LITTLE, EXPLICIT_LITTLE}), None)
+        if plain is None or not context.context_id & 1:
+            return PresentationContextAC(context.context_id, 4, IMPLICIT_LITTLE)
+        return PresentationContextAC(context.context_id, 0, plain)
     if abstract != VERIFICATION_UID and not (may_store and is_storage(abstract)):
         return PresentationContextAC(context.context_id, 3, "1.2.840.10008.1.2")
     transfer = next((each for each in context.transfer_syntaxes if _TRANSFER.fullmatch(each)), None)
@@ -121,4 +137,9 @@ def make_door(config: Config, resolved: Mapping[str, frozenset[str]]) -> Door:
         (caller, frozenset[str]().union(*(resolved.get(name, frozenset()) for name in caller.addresses)))
         for caller in config.callers
     )
-    return Door(frozenset((config.ae_title, *config.further_titles)), callers, config.max_pdu_bytes)
+    reporters = tuple(
+        (to, frozenset[str]().union(*(resolved.get(place.address, frozenset()) for place in to.addresses)))
+        for to in config.destinations.values()
+        if to.commitment
+    )
+    return Door(frozenset((config.ae_title, *config.further_titles)), callers, config.max_pdu_bytes, reporters)

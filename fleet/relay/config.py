@@ -119,6 +119,7 @@ _DESTINATION = record(
         "timeouts_s": record({"connect": seconds(), "acse": seconds()}),
         "max_associations": whole(1, 1000),
         "rates": many(_RATE),
+        "commitment": truth(),
     }
 )
 _WHEN = together(
@@ -314,6 +315,7 @@ def _destination(document: dict[str, Any]) -> Destination:
         acse_s=document["timeouts_s"]["acse"],
         max_associations=int(document["max_associations"]),
         rates=tuple(_rate(each) for each in document["rates"]),
+        commitment=document["commitment"],
     )
 
 

@@ -15,9 +15,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.dicom.errors import PeerError
 from fleet.errors import FleetError, UsageError
 from fleet.relay import ledger
 from fleet.relay.admission import Door, make_door
+from fleet.relay.commitments import take_report, tell_outcome
 from fleet.relay.committer import Committer
 from fleet.relay.config import ConfigError, read_config
 from fleet.relay.control import Control
@@ -30,6 +32,7 @@ from fleet.relay.route import next_backup
 from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, read_key, resolve_names
 from fleet.relay.secure import make_server_context
 from fleet.relay.spool import Spool, Task
+from fleet.relay.store_command import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS
 from fleet.relay.telling import Teller
 from fleet.relay.values import Config, Quarantine
 
@@ -58,7 +61,9 @@ def load(path: Path, transform: Any, now: datetime) -> tuple[Config, tuple[str, 
 
 def open_door(config: Config) -> Door:
     """The callers of a configuration, with their names looked up now."""
-    return make_door(config, resolve_names(name for caller in config.callers for name in caller.addresses))
+    names = [name for caller in config.callers for name in caller.addresses]
+    names += [place.address for to in config.destinations.values() if to.commitment for place in to.addresses]
+    return make_door(config, resolve_names(names))
 
 
 def open_secure(config: Config) -> ssl.SSLContext | None:
@@ -98,6 +103,7 @@ class Daemon:
         self._committer = Committer(self.spool, lambda: self.rules, self._tell, self._wake_workers)
         self._receiver = Receiver(self.spool, self._committer, open_door(config), self._tell, config.max_associations)
         self._receiver.beat = self._beat
+        self._receiver.take_report = self._take_report
         self._receiver.secure = open_secure(config)
         self.port = self._listen(config)
         self._control = Control(self.spool.folder, self._handle)
@@ -178,6 +184,19 @@ class Daemon:
 
     def _beat(self) -> None:
         self._beaten_at = time.monotonic()
+
+    def _take_report(self, destination: str, transfer_syntax: str, data: bytes) -> int:
+        """What a destination commits itself to, in an association that it opened."""
+        try:
+            outcome = take_report(self.spool, destination, data, transfer_syntax, time.time())
+        except PeerError:  # it is none: the association ends
+            raise
+        except Exception as error:  # noqa: BLE001  a disk that fails must not end what receives; it is asked again
+            self._tell("commitment-not-recorded", destination=destination, error=type(error).__name__)
+            return PROCESSING_FAILURE
+        self._tell("commitment", destination=destination, known=outcome.is_known, **tell_outcome(outcome))
+        self._wake_workers()
+        return SUCCESS if outcome.is_known else INVALID_ARGUMENT
 
     def _is_drained(self) -> bool:
         states = ledger.count_states(self.spool)
@@ -357,7 +376,7 @@ def _state(workers: Sequence[Worker], is_paused: bool) -> str:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    states = ("queued", "hold", "wait", "quarantined", "unrouted")
+    states = ("queued", "hold", "wait", "uncommitted", "quarantined", "unrouted")
     return tuple(str(each) for each in value) if isinstance(value, list) and value else states
 
 

@@ -8,15 +8,27 @@ C-ECHO has been answered.
 import errno
 import threading
 import time
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from fleet.dicom.commitment import Reference
+from fleet.dicom.errors import PeerError
 from fleet.relay.admission import VERIFICATION_UID
+from fleet.relay.commitments import (
+    RESULT_S,
+    RETRY_S,
+    claim_uncommitted,
+    record_asked,
+    take_report,
+    tell_outcome,
+)
 from fleet.relay.header import IMPLICIT_LITTLE
 from fleet.relay.outbound import (
     BLOCK_BYTES,
+    COMMITMENT,
     MAX_CONTEXTS,
     AssociationFailed,
     ChangedFileError,
@@ -26,16 +38,24 @@ from fleet.relay.outbound import (
 )
 from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
 from fleet.relay.spool import LANES, Spool, Task
+from fleet.relay.store_command import INVALID_ARGUMENT, SUCCESS
 from fleet.relay.telling import Teller
 from fleet.relay.throttle import Meter, Throttle
 from fleet.relay.values import Destination, Quarantine
 
 BATCH: Final = 200
 IDLE_LOOK_S: Final = 2.0
+ASK_EVERY_S: Final = 30.0  # for commitment, while there is always something to send
+REPORT_S: Final = 3.0  # how long a report is waited for in the association of its request
 LONGEST_WAIT_S: Final = 5.0  # for its rate with an association open; peers end one on which nothing happens
 
 Prepare = Callable[[Task], Parcel | Quarantine]
 OpenAssociation = Callable[[Destination, Sequence[tuple[str, str]]], Outbound]
+
+
+def make_random_uid() -> str:
+    """A UID of our own (PS3.5 B.2): 2.25 and a random number of 122 bits."""
+    return f"2.25.{uuid.uuid4().int}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +68,7 @@ class Surroundings:
     dice: Callable[[], float]
     open_association: OpenAssociation = Outbound
     clock: Callable[[], float] = time.time
+    make_uid: Callable[[], str] = make_random_uid
 
 
 def make_plain_parcel(task: Task) -> Parcel:
@@ -104,6 +125,7 @@ class Worker:
         self.circuit, self.throttle, self.meter = shared.circuit, shared.throttle, shared.meter
         self._lanes = lanes
         self.is_sending = False
+        self._asked_at = 0.0
         self._around = around
         self._wake, self._ending = threading.Event(), threading.Event()
         self._stopping = False
@@ -142,6 +164,8 @@ class Worker:
         if self._is_paused() or time.monotonic() < self.circuit.probe_at or self._is_to_wait():
             return False
         tasks = self._around.spool.claim(self.destination.ae_title, self._around.clock(), BATCH, self._lanes)
+        if self.destination.commitment and 0 in self._lanes:
+            self._ask(is_idle=not tasks)
         if not tasks:
             return False
         if self.circuit.is_open and not self._probe():
@@ -179,6 +203,33 @@ class Worker:
     def _is_paused(self) -> bool:
         found = self._around.spool.read("SELECT 1 FROM paused WHERE destination = ?", (self.destination.ae_title,))
         return bool(found)
+
+    def _ask(self, is_idle: bool) -> None:
+        """Ask it to commit itself to what it was sent: when nothing is to be sent, or it was not asked for a while."""
+        spool, name, now = self._around.spool, self.destination.ae_title, self._around.clock()
+        if self.circuit.is_open or (not is_idle and abs(now - self._asked_at) < ASK_EVERY_S):
+            return
+        self._asked_at = now
+        tasks = claim_uncommitted(spool, name, now)
+        if not tasks:
+            return
+        transaction_uid = self._around.make_uid()
+        record_asked(spool, tuple(tasks), transaction_uid, now + RESULT_S)
+        try:
+            with self._around.open_association(self.destination, (COMMITMENT,)) as association:
+                status = association.request_commitment(transaction_uid, tuple(tasks.values()))
+                found = association.await_report(REPORT_S) if status == 0 else None
+                if found is not None:
+                    request, data = found
+                    outcome = take_report(spool, name, data, IMPLICIT_LITTLE, now)
+                    association.answer_report(request, SUCCESS if outcome.is_known else INVALID_ARGUMENT)
+                    self._tell("commitment", None, **tell_outcome(outcome))
+                association.release()
+            if status != 0:
+                self._tell("commitment-refused", status=f"{status:04X}", instances=len(tasks))
+        except (AssociationFailed, PeerError) as error:
+            record_asked(spool, tuple(tasks), transaction_uid, now + RETRY_S)
+            self._tell("commitment-failed", why=str(error), instances=len(tasks))
 
     def _probe(self) -> bool:
         """Ask a dead destination whether it lives, instead of throwing images at it."""
@@ -249,18 +300,19 @@ class Worker:
             # What it lost may be lost because of this very instance: it comes again later, behind the others.
             self._again(task, str(error))
             raise
-        return self._settle(task, status)
+        sent = (parcel.sop_class_uid, parcel.sop_instance_uid) if self.destination.commitment else None
+        return self._settle(task, status, sent)
 
-    def _settle(self, task: Task, status: int) -> bool:
+    def _settle(self, task: Task, status: int, sent: Reference | None) -> bool:
         meaning = read_status(status)
         spool, now = self._around.spool, self._around.clock()
         if meaning in {Meaning.DELIVERED, Meaning.NOTED}:
             self.meter.count(now)
         if meaning is Meaning.DELIVERED:
-            spool.record_delivered(task, now)
+            spool.record_delivered(task, now, sent=sent)
             self._around.tell.count("delivered")
         elif meaning is Meaning.NOTED:
-            spool.record_delivered(task, now, f"status {status:04X}")
+            spool.record_delivered(task, now, f"status {status:04X}", sent)
             self._around.tell.count("delivered")
             self._tell("delivered-with-warning", task, status=f"{status:04X}")
         elif meaning is Meaning.LATER:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from fleet.dicom.association import Acceptor, PeerFault, TransportClosed
+from fleet.dicom.commitment import COMMITMENT_UID, N_EVENT_REPORT_RQ
 from fleet.dicom.errors import InvalidValueError, LocalUseError, PeerError, UnexpectedPduError, UnrecognizedPduError
 from fleet.dicom.pdu import Abort, AssociateRJ, AssociateRQ, DataTF, PresentationDataValue, ReleaseRQ
 from fleet.dicom.state import State
@@ -31,9 +32,13 @@ from fleet.relay.store_command import (
 from fleet.relay.stream import Fragment, PduStream
 
 MAX_COMMAND_BYTES: Final = 4096
+MAX_REPORT_BYTES: Final = 1_048_576
 TLS_HANDSHAKE: Final = 0x16  # RFC 8446 5.1: the content type that a client begins with
 MAX_INSTANCE_BYTES: Final = 64 * 1024**3
 _SOME_DATA: Final = DataTF((PresentationDataValue(1, b"", is_command=False, is_last=True),)).encode()
+
+
+TakeReport = Callable[[str, str, bytes], int]  # calling title, transfer syntax, data set; gives a status
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,7 @@ class House:
     answered: Callable[["Inbound", CommandSet, int, Refusal | None], None]  # from another thread
     clock: Callable[[], float]
     max_pdu_bytes: int
+    take_report: TakeReport
 
 
 class Inbound:
@@ -66,6 +72,7 @@ class Inbound:
         self._command = bytearray()
         self._incoming: Incoming | None = None
         self._discarding: tuple[CommandSet, int] | None = None  # the data set of a request that is refused
+        self._report: tuple[CommandSet, Context, bytearray] | None = None  # what a destination commits itself to
         self._context_id = 0
 
     @property
@@ -75,7 +82,7 @@ class Inbound:
     @property
     def is_inside(self) -> bool:
         """Whether a PDU or a message has begun and has to go on."""
-        return self._stream.is_inside or bool(self._command or self._incoming or self._discarding)
+        return self._stream.is_inside or bool(self._command or self._incoming or self._discarding or self._report)
 
     def feed(self, data: memoryview) -> None:
         """Take what came; never raises for what a peer sends."""
@@ -159,7 +166,12 @@ class Inbound:
             self._take_data(fragment)
 
     def _take_command(self, fragment: Fragment, context: Context) -> None:
-        if self._incoming or self._discarding or (self._command and fragment.context_id != self._context_id):
+        if (
+            self._incoming
+            or self._discarding
+            or self._report
+            or (self._command and fragment.context_id != self._context_id)
+        ):
             raise UnexpectedPduError("a command set begins inside another message")
         if len(self._command) + len(fragment.data) > MAX_COMMAND_BYTES:
             raise InvalidValueError(f"a command set exceeds {MAX_COMMAND_BYTES} bytes")
@@ -175,6 +187,9 @@ class Inbound:
             return
         if command.field & 0x8000:
             raise UnexpectedPduError("a response comes to a question that nobody asked")
+        if command.field == N_EVENT_REPORT_RQ and context.abstract_syntax == COMMITMENT_UID and command.has_data_set:
+            self._report = command, context, bytearray()
+            return
         status = _judge(command, context)
         if command.field == C_STORE_RQ and command.has_data_set and status == SUCCESS:
             made = self._house.make_incoming(command, context)
@@ -188,8 +203,11 @@ class Inbound:
             self.answer(command, status)
 
     def _take_data(self, fragment: Fragment) -> None:
-        if fragment.context_id != self._context_id or not (self._incoming or self._discarding):
+        if fragment.context_id != self._context_id or not (self._incoming or self._discarding or self._report):
             raise UnexpectedPduError("a data set comes without its command")
+        if self._report is not None:
+            self._take_report(fragment, *self._report)
+            return
         if self._incoming is not None:
             self._incoming.write(fragment.data)
             if self._incoming.size_bytes > MAX_INSTANCE_BYTES:
@@ -204,6 +222,14 @@ class Inbound:
             self.answer(incoming.request, incoming.refusal.status, incoming.refusal.comment)
         elif incoming is not None:
             self._submit(incoming)
+
+    def _take_report(self, fragment: Fragment, command: CommandSet, context: Context, data: bytearray) -> None:
+        data += fragment.data
+        if len(data) > MAX_REPORT_BYTES:
+            raise InvalidValueError(f"a report exceeds {MAX_REPORT_BYTES} bytes")
+        if fragment.ends:
+            self._report = None
+            self.answer(command, self._house.take_report(self.calling, context.transfer_syntax, bytes(data)))
 
     def _submit(self, incoming: Incoming) -> None:
         self.pending = incoming.request

@@ -23,7 +23,7 @@ def count_states(spool: Spool) -> dict[str, int]:
     rows = spool.read(
         "SELECT state, count(*) FROM tasks WHERE state NOT IN ('delivered', 'skipped', 'dropped') GROUP BY state"
     )
-    return {"queued": 0, "hold": 0, "wait": 0, "quarantined": 0, "unrouted": 0, **dict(rows)}
+    return {"queued": 0, "hold": 0, "wait": 0, "uncommitted": 0, "quarantined": 0, "unrouted": 0, **dict(rows)}
 
 
 def read_callers(spool: Spool) -> list[Answer]:
@@ -57,7 +57,8 @@ def retry(spool: Spool, destination: str | None) -> int:
     """What pauses after a failure is tried now."""
     where = "" if destination is None else " AND destination = ?"
     values = () if destination is None else (destination,)
-    return spool.change(f"UPDATE tasks SET next_at = 0 WHERE state = 'queued' AND next_at > 0{where}", values)  # noqa: S608
+    states = "state IN ('queued', 'uncommitted')"
+    return spool.change(f"UPDATE tasks SET next_at = 0 WHERE {states} AND next_at > 0{where}", values)  # noqa: S608
 
 
 def release(spool: Spool, task: int, now: float) -> int:
@@ -72,7 +73,8 @@ def release(spool: Spool, task: int, now: float) -> int:
 def drop(spool: Spool, task: int, now: float) -> int:
     """Give up a quarantined task; its instance is kept as long as a delivered one."""
     return spool.change(
-        "UPDATE tasks SET state = 'dropped', changed_at = ? WHERE id = ? AND state IN ('quarantined', 'unrouted')",
+        "UPDATE tasks SET state = 'dropped', changed_at = ? WHERE id = ?"
+        " AND state IN ('quarantined', 'unrouted', 'uncommitted')",
         (now, task),
     )
 
@@ -93,7 +95,7 @@ def resend(spool: Spool, study: str, destination: str | None, now: float) -> int
     values: tuple[Any, ...] = (now, study) if destination is None else (now, study, destination)
     changed = spool.change(
         "UPDATE tasks SET state = 'queued', next_at = 0, attempts = 0, changed_at = ? WHERE study_instance_uid = ?"  # noqa: S608
-        f" AND state IN ('delivered', 'quarantined') AND destination IS NOT NULL{where}",
+        f" AND state IN ('delivered', 'uncommitted', 'quarantined') AND destination IS NOT NULL{where}",
         values,
     )
     if not changed:
@@ -109,7 +111,7 @@ def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) ->
             "INSERT INTO tasks"
             " (instance, study_instance_uid, route, destination, role, state, next_at, changed_at, lane)"
             " SELECT instance, study_instance_uid, route, ?, role, 'queued', 0, ?, lane FROM tasks"
-            " WHERE study_instance_uid = ? AND route = ? AND role = 'primary' AND state = 'delivered'"
+            " WHERE study_instance_uid = ? AND route = ? AND role = 'primary' AND state IN ('delivered', 'uncommitted')"
             " AND destination != ? AND instance NOT IN"
             " (SELECT instance FROM tasks WHERE study_instance_uid = ? AND route = ? AND destination = ?)",
             (chosen, now, study, route, chosen, study, route, chosen),

@@ -10,7 +10,7 @@ import json
 import os
 import threading
 import zlib
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -26,6 +26,8 @@ class Mark:
     destination: str
     at: float
     note: str
+    sent_class: str = ""  # what was sent, where the destination still has to commit itself to it
+    sent_uid: str = ""
 
 
 class Marks:
@@ -50,10 +52,10 @@ class Marks:
         """Whether the queue, as anybody can read it, lacks some."""
         return bool(self._pending) or self._is_on_its_way
 
-    def note(self, task_id: int, destination: str, at: float, note: str) -> None:
-        """Raises OSError, and has noted nothing then."""
+    def note(self, mark: Mark) -> None:
+        """Keep it, under a number of its own. Raises OSError, and has noted nothing then."""
         with self._lock:
-            mark = Mark(self._number + 1, task_id, destination, at, note)
+            mark = replace(mark, number=self._number + 1)
             line = _format(mark)
             if os.write(self._descriptor, line) != len(line):  # cut off: no line, and the next one begins anew
                 os.write(self._descriptor, b"\n")
@@ -86,7 +88,7 @@ class Marks:
 
 
 def _format(mark: Mark) -> bytes:
-    words = json.dumps([mark.number, mark.task_id, mark.destination, mark.at, mark.note]).encode()
+    words = json.dumps(astuple(mark)).encode()
     return b"%08x %s\n" % (zlib.crc32(words), words)
 
 

@@ -16,6 +16,15 @@ from pathlib import Path
 from typing import BinaryIO, Final, Self
 
 from fleet.dicom.association import Requestor
+from fleet.dicom.commitment import (
+    COMMITMENT_UID,
+    IMPLICIT_LITTLE,
+    N_ACTION_RSP,
+    N_EVENT_REPORT_RQ,
+    Reference,
+    encode_action_rq,
+    encode_request,
+)
 from fleet.dicom.errors import PeerError
 from fleet.dicom.items import (
     ImplementationClassUID,
@@ -27,7 +36,7 @@ from fleet.dicom.items import (
 from fleet.dicom.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, DataTF, Pdu, PresentationDataValue, ReleaseRP
 from fleet.relay.admission import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, VERIFICATION_UID
 from fleet.relay.secure import wrap
-from fleet.relay.store_command import C_ECHO_RQ, CommandSet, decode_command, encode_store_rq
+from fleet.relay.store_command import C_ECHO_RQ, CommandSet, decode_command, encode_response, encode_store_rq
 from fleet.relay.values import Destination, Endpoint
 
 MAX_CONTEXTS: Final = 100  # about 80 bytes each: the request stays below 16 KB, which some peers take no more than
@@ -37,6 +46,9 @@ _OUR_MAX_PDU: Final = 16_384
 BLOCK_BYTES: Final = 262_144
 _LONGEST_PDU: Final = 131_072
 _PDV_OVERHEAD: Final = 6
+
+COMMITMENT: Final = (COMMITMENT_UID, IMPLICIT_LITTLE)
+MAX_REPORT_BYTES: Final = 1_048_576
 
 Kind = tuple[str, str]  # SOP class, transfer syntax
 
@@ -141,6 +153,50 @@ class Outbound:
             self._send_command(context_id, command)
             self._send_file(file, parcel, context_id, pacing or UNPACED)
         return self._response(0x8001).status
+
+    def request_commitment(self, transaction_uid: str, references: Sequence[Reference]) -> int:
+        """N-ACTION: will it answer for these? Returns the status; the answer itself is a report that comes later."""
+        context_id = self.contexts.get(COMMITMENT)
+        if context_id is None:
+            raise AssociationFailed("it does not accept storage commitment")
+        self._message_id = self._message_id % 65_535 + 1
+        self._send_command(context_id, encode_action_rq(self._message_id))
+        data = memoryview(encode_request(transaction_uid, references))
+        framed = _frame(data, context_id, self._piece_bytes, is_last=True)
+        self._send(framed, time.monotonic() + self._response_s)
+        return self._response(N_ACTION_RSP).status
+
+    def await_report(self, wait_s: float) -> tuple[CommandSet, bytes] | None:
+        """An N-EVENT-REPORT in this same association, if one comes soon; answer it by `answer_report`."""
+        deadline = time.monotonic() + wait_s
+        try:
+            return self._request(deadline)
+        except AssociationFailed:
+            return None
+
+    def answer_report(self, request: CommandSet, status: int) -> None:
+        """The response to a report; a peer that does not wait for it loses nothing."""
+        try:
+            self._send_command(self.contexts[COMMITMENT], encode_response(request, status))
+        except AssociationFailed:
+            return
+
+    def _request(self, deadline: float) -> tuple[CommandSet, bytes]:
+        command, data, found = bytearray(), bytearray(), None
+        while True:
+            pdu = self._next_pdu(deadline)
+            if not isinstance(pdu, DataTF):
+                raise AssociationFailed(f"{type(pdu).__name__} came instead of a report")
+            for value in pdu.values:
+                (command if value.is_command else data).extend(value.data)
+                if len(command) + len(data) > MAX_REPORT_BYTES:
+                    raise AssociationFailed("its report is too long")
+                if value.is_last and value.is_command:
+                    found = decode_command(bytes(command))
+                    if found.field != N_EVENT_REPORT_RQ or not found.has_data_set:
+                        raise AssociationFailed("something else than a report came")
+                elif value.is_last and found is not None:
+                    return found, bytes(data)
 
     def release(self) -> None:
         """End it in order; a peer that does not answer changes nothing any more."""

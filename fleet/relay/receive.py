@@ -19,11 +19,11 @@ from fleet.dicom.pdu import AssociateRJ, AssociateRQ
 from fleet.relay.admission import BUSY, TOO_MANY, Admitted, Context, Door
 from fleet.relay.committer import Arrival, Committer
 from fleet.relay.connection import FLUSH_S, Connection, Gone, NotNow, make_secure
-from fleet.relay.inbound import House, Inbound
+from fleet.relay.inbound import House, Inbound, TakeReport
 from fleet.relay.incoming import Incoming, Refusal
 from fleet.relay.places import MAX_STRANGERS, choose_victim, may_associate
 from fleet.relay.spool import Spool
-from fleet.relay.store_command import OUT_OF_RESOURCES, CommandSet
+from fleet.relay.store_command import OUT_OF_RESOURCES, UNRECOGNIZED_OPERATION, CommandSet
 from fleet.relay.telling import Teller
 
 _BUFFER_BYTES: Final = 262_144
@@ -50,9 +50,11 @@ class Receiver:
         self._draining_until: float | None = None
         self._free_bytes, self._free_looked_at = 0, float("-inf")
         self.beat: Callable[[], None] = lambda: None  # called a few times a second while the loop lives
+        self.take_report: TakeReport = lambda _calling, _syntax, _data: UNRECOGNIZED_OPERATION
         self._house = House(
-            self._judge, self._make_incoming, self._submit, self._answered, time.time, door.max_pdu_bytes
-        )
+            self._judge, self._make_incoming, self._submit, self._answered, time.time, door.max_pdu_bytes,
+            self._report,
+        )  # fmt: skip
 
     def listen(self, address: str, port: int, is_secure: bool = False) -> int:
         """Open a listening socket; returns its port. Where it is secure, nothing but TLS by `secure` is taken."""
@@ -267,6 +269,9 @@ class Receiver:
         incoming = Incoming(command, context, spool_id, self._spool.part_path(spool_id))
         incoming.begin()
         return incoming
+
+    def _report(self, calling: str, transfer_syntax: str, data: bytes) -> int:
+        return self.take_report(calling, transfer_syntax, data)
 
     def _submit(self, arrival: Arrival) -> None:
         self._committer.submit(arrival)

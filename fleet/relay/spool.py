@@ -25,11 +25,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from fleet.dicom.commitment import Reference
 from fleet.errors import FleetError
 from fleet.relay.marks import Mark, Marks
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 
-VERSION: Final = 1
+VERSION: Final = 2
 PART_SUFFIX: Final = ".part"
 FILE_SUFFIX: Final = ".dcm"
 LANES: Final = 4  # associations with one destination at most; a study stays in one, so that series keep their order
@@ -48,7 +49,8 @@ CREATE TABLE tasks (
   id INTEGER PRIMARY KEY, instance INTEGER NOT NULL REFERENCES instances (id) ON DELETE CASCADE,
   study_instance_uid TEXT NOT NULL, route TEXT NOT NULL, destination TEXT, role TEXT NOT NULL, state TEXT NOT NULL,
   next_at REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, reason TEXT NOT NULL DEFAULT '',
-  changed_at REAL NOT NULL, lane INTEGER NOT NULL);
+  changed_at REAL NOT NULL, lane INTEGER NOT NULL, transaction_uid TEXT, sent_class TEXT, sent_uid TEXT);
+CREATE INDEX tasks_by_transaction ON tasks (transaction_uid) WHERE transaction_uid IS NOT NULL;
 CREATE INDEX tasks_to_do ON tasks (destination, lane, id) WHERE state = 'queued';
 CREATE INDEX tasks_open ON tasks (state, destination) WHERE state NOT IN ('delivered', 'skipped', 'dropped');
 CREATE INDEX tasks_by_instance ON tasks (instance);
@@ -62,6 +64,11 @@ CREATE TABLE choices (study_instance_uid TEXT, route TEXT, destination TEXT NOT 
 CREATE TABLE callers (calling TEXT PRIMARY KEY, last_at REAL NOT NULL, instances INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE paused (destination TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID;
 """
+_UPGRADES: Final[Mapping[int, str]] = {
+    1: "ALTER TABLE tasks ADD COLUMN transaction_uid TEXT; ALTER TABLE tasks ADD COLUMN sent_class TEXT;"
+    " ALTER TABLE tasks ADD COLUMN sent_uid TEXT;"
+    " CREATE INDEX tasks_by_transaction ON tasks (transaction_uid) WHERE transaction_uid IS NOT NULL;",
+}
 _INSTANCE_COLUMNS: Final = (
     "spool_id, calling, called, sop_class_uid, sop_instance_uid, study_instance_uid, modality, transfer_syntax_uid,"
     " received_at, elements"
@@ -213,6 +220,9 @@ class Spool:
                 f"the spool {self.folder} was written by a newer relay (form {found}; this one knows {VERSION})"
             )
         tables = self._durable.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        while 0 < found < VERSION:
+            self._durable.executescript(f"BEGIN; {_UPGRADES[found]} PRAGMA user_version = {found + 1}; COMMIT;")
+            found += 1
         if found == VERSION:
             return
         if tables or any(self.files.glob(f"*{FILE_SUFFIX}")):
@@ -319,13 +329,14 @@ class Spool:
     def _instance(self, columns: Sequence[Any]) -> ReceivedInstance:
         return ReceivedInstance(columns[0], self.path(columns[0]), *columns[1:9], json.loads(columns[9]))  # type: ignore[call-arg]
 
-    def record_delivered(self, task: Task, now: float, note: str = "") -> None:
-        """The destination has it."""
+    def record_delivered(self, task: Task, now: float, note: str = "", sent: Reference | None = None) -> None:
+        """The destination has it; `sent`, as what, where it still has to commit itself to that."""
+        mark = Mark(0, task.task_id, task.destination, now, note, *(sent or ("", "")))
         try:
-            self._marks.note(task.task_id, task.destination, now, note)
+            self._marks.note(mark)
         except OSError:  # no room for the note: straight into the queue, which may find some
             with self._transaction(self._quick) as connection:
-                _mark_delivered(connection, task.task_id, task.destination, now, note)
+                _mark_delivered(connection, mark)
 
     def record_failed(self, task: Task, now: float, next_at: float, reason: str) -> None:
         """It stays in the queue, to be tried at `next_at`."""
@@ -407,7 +418,8 @@ class Spool:
         for name in known:
             self.change(
                 "UPDATE tasks SET state = 'quarantined', reason = 'its file is missing', changed_at = ? WHERE state IN"
-                " ('queued', 'hold', 'wait') AND instance = (SELECT id FROM instances WHERE spool_id = ?)",
+                " ('queued', 'hold', 'wait', 'uncommitted') AND instance ="
+                " (SELECT id FROM instances WHERE spool_id = ?)",
                 (now, name),
             )
         total = self.read("SELECT count(*) FROM instances")[0][0]
@@ -427,21 +439,25 @@ class Spool:
 
 def _apply(connection: sqlite3.Connection, marks: Sequence[Mark]) -> None:
     for mark in marks:
-        _mark_delivered(connection, mark.task_id, mark.destination, mark.at, mark.note)
+        _mark_delivered(connection, mark)
     if marks:
         connection.execute("INSERT OR REPLACE INTO about VALUES ('marks', ?)", (str(marks[-1].number),))
 
 
-def _mark_delivered(connection: sqlite3.Connection, task_id: int, destination: str, now: float, note: str) -> None:
+def _mark_delivered(connection: sqlite3.Connection, mark: Mark) -> None:
     """Only if it is still for that destination."""
     connection.execute(
-        "UPDATE tasks SET state = 'delivered', reason = ?, changed_at = ? WHERE id = ? AND destination = ?",
-        (note, now, task_id, destination),
-    )
+        "UPDATE tasks SET state = ?, reason = ?, changed_at = ?, next_at = 0, transaction_uid = NULL, sent_class = ?,"
+        " sent_uid = ? WHERE id = ? AND destination = ?",
+        (
+            "uncommitted" if mark.sent_uid else "delivered", mark.note, mark.at, mark.sent_class, mark.sent_uid,
+            mark.task_id, mark.destination,
+        ),
+    )  # fmt: skip
     connection.execute(
         "UPDATE choices SET delivered_at = ? WHERE destination = ? AND (study_instance_uid, route) ="
         " (SELECT study_instance_uid, route FROM tasks WHERE id = ?)",
-        (now, destination, task_id),
+        (mark.at, mark.destination, mark.task_id),
     )
 
 

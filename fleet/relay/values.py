@@ -174,6 +174,7 @@ class Destination:
     acse_s: float
     max_associations: int
     rates: tuple[Rate, ...] = ()
+    commitment: bool = False  # it is asked to answer for what it was sent before that is forgotten
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,6 +101,7 @@ class _Resolver:
         self._called = {peer.ae_title: peer for peer in session.peers.called_by(entity)}
         self.destinations: dict[str, Document] = {}
         self._rates: dict[str, list[Document]] = {}
+        self._committing: set[str] = set()
 
     def route(self, text: Relay, route: Route) -> Document:
         return {
@@ -148,6 +149,9 @@ class _Resolver:
 
     def _limit(self, text: Relay, title: str, destination: RouteDestination) -> None:
         """Rates are the line's, not the route's: routes that say any for one destination have to say the same."""
+        if destination.commitment:
+            self._committing.add(title)
+            self.destinations[title]["commitment"] = True
         if not destination.rates:
             return
         rates = [
@@ -189,6 +193,7 @@ class _Resolver:
             },
             "max_associations": entity.verify.max_associations_per_host,
             "rates": self._rates.get(title, []),
+            "commitment": title in self._committing,
         }
         return title
 

@@ -170,6 +170,7 @@ def check_entity(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -
             names.setdefault(route.name, route)
             yield from _check_route(entity, route, inventory.broken_keys.isdisjoint(_VARIABLES_COME_FROM))
     yield from _check_rates(entity, texts)
+    yield from _check_commitment(entity, texts, inventory)
 
 
 def _check_route(entity: Entity, route: Route, knows_variables: bool) -> Iterator[Problem]:
@@ -210,6 +211,23 @@ def _check_rates(entity: Entity, texts: Sequence[Relay]) -> Iterator[Problem]:
                         what = f"different `rates` of {each.ae_title} in two routes of {entity.ae_title}"
                         reason = "they are the destination's, whatever route leads there: say them once, or the same"
                         at, also = each.at("rates"), (first.at("rates"),)
+                        yield cannot_carry(TARGET, what, reason, at, also=also, subjects=(entity.ae_title,))
+                        return
+
+
+def _check_commitment(entity: Entity, texts: Sequence[Relay], inventory: Inventory) -> Iterator[Problem]:
+    """Asked in vain, nothing would ever count as delivered, and the spool would fill."""
+    for instance in entity.instances:
+        for text in texts:
+            for route in text.routes:
+                for each in (*route.primary, *route.optional):
+                    if not each.commitment or explain_text(each.ae_title, instance.vars) is not None:
+                        continue
+                    peer = inventory.find_entity(fill(each.ae_title, instance.vars))
+                    if peer is not None and "storage-commitment" not in peer.provides:
+                        what = f"`commitment` of {peer.ae_title} in route {route.name} of {entity.ae_title}"
+                        reason = "it does not provide storage-commitment, so nothing would ever count as delivered"
+                        at, also = each.at("commitment"), (peer.location,)
                         yield cannot_carry(TARGET, what, reason, at, also=also, subjects=(entity.ae_title,))
                         return
 

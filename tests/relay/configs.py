@@ -37,6 +37,7 @@ def make_destination(title: str = "ARCHIVE", port: int = 104, address: str = "12
         "timeouts_s": {"connect": 2, "acse": 2},
         "max_associations": 2,
         "rates": [],
+        "commitment": False,
     }
 
 
@@ -100,6 +101,7 @@ def make_full_document() -> dict[str, Any]:
     )
     destination = {
         **make_destination(),
+        "commitment": True,
         "rates": [
             {"during": SCHEDULE, "bytes_per_s": 1_000_000, "instances_per_s": None},
             {"during": None, "bytes_per_s": None, "instances_per_s": 0.5},

@@ -9,6 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+from fleet.dicom.commitment import (
+    COMMITMENT_UID,
+    N_ACTION_RQ,
+    Report,
+    decode_report,
+    encode_event_report_rq,
+    encode_report,
+)
 from fleet.dicom.items import PresentationContextAC
 from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ, DataTF, PduReader, PresentationDataValue, ReleaseRP
 from fleet.dicom.pdu import decode_pdu as decode
@@ -31,6 +39,8 @@ class Script:
     lock: threading.Lock = field(default_factory=threading.Lock)
     keep: bool = False
     bodies: bytearray = field(default_factory=bytearray)
+    commit: Callable[[Report], Report | None] | None = None  # what it commits itself to; without it, not this service
+    asked: list[set[str]] = field(default_factory=list)
     talks: list[list[int]] = field(default_factory=list)  # an association each: indexes into received, -1 for more
 
     def note(self, talk: list[int], uid: str, digest: str) -> None:
@@ -80,7 +90,7 @@ def _converse(sock: socket.socket, script: Script) -> None:  # noqa: C901, PLR09
     reader = PduReader(1 << 20)
     talk: list[int] = []
     script.talks.append(talk)
-    command, data_set = bytearray(), hashlib.sha256()
+    command, action, data_set = bytearray(), bytearray(), hashlib.sha256()
     waiting: CommandSet | None = None
     try:
         if script.tls is not None:
@@ -104,6 +114,12 @@ def _converse(sock: socket.socket, script: Script) -> None:  # noqa: C901, PLR09
                                     script.echoes += 1
                                     _respond(sock, value.context_id, waiting, 0)
                             continue
+                        if waiting is not None and waiting.field == N_ACTION_RQ:
+                            action += value.data
+                            if value.is_last:
+                                _commit(sock, value.context_id, waiting, bytes(action), script)
+                                action.clear()
+                            continue
                         data_set.update(value.data)
                         if script.keep:
                             script.bodies += value.data
@@ -125,6 +141,8 @@ def _answer(request: AssociateRQ, script: Script) -> bytes:
     if script.reject is not None:
         return script.reject.encode()
     result = 3 if script.refuse_contexts else 0
+    if any(each.abstract_syntax == COMMITMENT_UID for each in request.presentation_contexts) and not script.commit:
+        result = 3
     return AssociateAC(
         tuple(
             PresentationContextAC(each.context_id, result, each.transfer_syntaxes[0])
@@ -142,6 +160,21 @@ def _take(sock: socket.socket, context_id: int, request: CommandSet, script: Scr
     if status >= 0:
         _respond(sock, context_id, request, status)
     return True
+
+
+def _commit(sock: socket.socket, context_id: int, request: CommandSet, data: bytes, script: Script) -> None:
+    """Answer for what was asked, in the same association."""
+    asked = decode_report(data, "1.2.840.10008.1.2")
+    script.asked.append({uid for _, uid in asked.committed})
+    _respond(sock, context_id, request, 0)
+    report = script.commit(asked) if script.commit else None
+    if report is None:
+        return
+    for piece, is_command in ((encode_event_report_rq(9, bool(report.failed)), True), (encode_report(report), False)):
+        for at in range(0, len(piece), 16_000):
+            last = at + 16_000 >= len(piece)
+            value = PresentationDataValue(context_id, piece[at : at + 16_000], is_command=is_command, is_last=last)
+            sock.sendall(DataTF((value,)).encode())
 
 
 def _respond(sock: socket.socket, context_id: int, request: CommandSet, status: int) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet.relay import ledger
-from fleet.relay.marks import Marks
+from fleet.relay.marks import Mark, Marks
 from fleet.relay.spool import Spool
 from tests.relay.sink import Script, sinking
 from tests.relay.test_forward import Bench
@@ -47,7 +47,7 @@ def test_what_was_resent_is_not_taken_for_delivered_by_an_old_note(tmp_path: Pat
         ledger.resend(bench.spool, "1.2.3", None, 6.0)
         with (tmp_path / "spool" / "delivered").open("ab") as file:  # as if it had not been emptied yet
             file.write(b"\n")
-            Marks(tmp_path / "other").note(1, "ARCHIVE", 5.0, "")
+            Marks(tmp_path / "other").note(Mark(0, 1, "ARCHIVE", 5.0, ""))
             file.write((tmp_path / "other").read_bytes())
         abandon(bench.spool)
     spool = Spool(tmp_path / "spool")
@@ -60,7 +60,7 @@ def test_what_a_power_cut_left_of_a_note_is_none(tmp_path: Path, cut: int) -> No
     path = tmp_path / "delivered"
     marks = Marks(path)
     for number in range(3):
-        marks.note(number, "ARCHIVE", 1.0, "")
+        marks.note(Mark(0, number, "ARCHIVE", 1.0, ""))
     data = path.read_bytes()
     line = len(data) // 3
     path.write_bytes(data[: 2 * line] + data[2 * line : 2 * line + min(cut, line - 2)] + bytes(20))

@@ -171,3 +171,21 @@ def test_a_full_queue_records_nothing(spool: Spool) -> None:
     assert spool.read("SELECT count(*) FROM instances") == [(0,)]
     spool._durable.execute("PRAGMA max_page_count = 1000000")
     assert spool.add([make_stored(spool, "last", "9.9", "zz")], to_archive) == [True]
+
+
+def test_a_spool_of_the_first_form_is_brought_up_with_what_it_holds(tmp_path: Path) -> None:
+    # T78
+    spool = Spool(tmp_path / "spool")
+    spool.add([make_stored(spool, "a")], to_archive)
+    spool.close()
+    with sqlite3.connect(tmp_path / "spool" / "queue.sqlite") as connection:
+        connection.execute("DROP INDEX tasks_by_transaction")
+        for column in ("transaction_uid", "sent_class", "sent_uid"):
+            connection.execute(f"ALTER TABLE tasks DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 1")
+    connection.close()
+    again = Spool(tmp_path / "spool")
+    [task] = again.claim("ARCHIVE", 10, 5)
+    again.record_delivered(task, 11.0, sent=("1.2", "1.2.3.4"))
+    assert again.read("SELECT state, sent_uid FROM tasks") == [("uncommitted", "1.2.3.4")]
+    again.close()

@@ -58,6 +58,14 @@ def test_rates_are_the_destinations_whatever_route_says_them(tmp_path: Path) -> 
     ]
 
 
+def test_a_destination_that_one_route_asks_for_commitment_is_asked_for_all(tmp_path: Path) -> None:
+    text = TEXT.replace("port: 104, provides: [storage]}", "port: 104, provides: [storage, storage-commitment]}")
+    text = text.replace(" MORE", "").replace("RATES", "backup_after: 1m").replace("OTHER", "commitment: true")
+    document = json.loads(build(tmp_path, text).file("h1", "/etc/fleet/relay-R.json").content)
+    assert document["destinations"]["A"]["commitment"] is True
+    assert check_shape(document) == ()
+
+
 def test_two_routes_that_give_one_destination_different_rates_are_told(tmp_path: Path) -> None:
     text = TEXT.replace(" MORE", "").replace("RATES", RATES).replace("OTHER", "rates: [{bytes_per_s: 50000}]")
     problems = build(tmp_path, text).render_problems()

@@ -41,7 +41,8 @@ class HostReading:
 def make_observe_script(question: Question) -> Script:
     """The script that reads everything a question asks for."""
     calls = ["observe_begin"]
-    calls += [format_call("observe_file", index, path, digest) for index, (path, digest) in enumerate(question.files)]
+    asked = [word for index, (path, digest) in enumerate(question.files) for word in (index, path, digest)]
+    calls.append(format_call("observe_files", *asked))
     calls += [f"next={len(question.files)}", "observe_manifest", "observe_started"]
     calls += [format_call("observe_folder", index, path) for index, path in enumerate(question.folders)]
     calls.append(format_call("observe_units", *question.units))

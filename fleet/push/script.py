@@ -7,15 +7,25 @@ travel as base64 in here-documents. A fake host looks at `request` instead of ru
 
 import base64
 import shlex
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Protocol, TypeVar
 
 from fleet.errors import HostError
 
 HELLO = "fleet-host 1"
 END = "end"
 _MARK = "FLEET_EOF"  # an underscore is no letter of base64, nor of a manifest's first words
+
+
+class _OnPath(Protocol):
+    @property
+    def path(self) -> str: ...
+
+
+FileStep = TypeVar("FileStep", bound=_OnPath)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +71,14 @@ def split_path(path: str) -> tuple[str, str]:
     """The folder (empty for `/`) and the name in it."""
     folder, _, name = path.rpartition("/")
     return folder, name
+
+
+def group_by_folder(steps: Iterable[tuple[int, FileStep]]) -> list[tuple[str, list[tuple[int, FileStep]]]]:
+    """Numbered steps on files, by the folder that the files are in; folders and files in their order."""
+    found: dict[str, list[tuple[int, FileStep]]] = {}
+    for index, step in steps:
+        found.setdefault(split_path(step.path)[0], []).append((index, step))
+    return list(found.items())
 
 
 def parse_reply(stdout: bytes, phase: str, *, stderr: bytes = b"", status: int | None = 0) -> list[list[str]]:

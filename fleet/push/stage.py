@@ -1,6 +1,6 @@
 """Staging: new files beside the old ones, proven whole on the host, and checked by their own products."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.errors import HostError
@@ -12,6 +12,7 @@ from fleet.push.script import (
     format_call,
     format_call_with,
     format_script,
+    group_by_folder,
     parse_reply,
     split_path,
 )
@@ -19,6 +20,8 @@ from fleet.push.transport import CommandResult
 
 # sysexits.h EX_TEMPFAIL, timeout(1), and 128 + a signal: the product could not tell.
 _INCONCLUSIVE = {"75", "124", "none"}
+_PLAIN = frozenset(b"\t\n" + bytes(range(0x20, 0x7F)))
+_WORD_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,24 +53,38 @@ def make_stage_script(plan: HostPlan, settings: StageSettings | None = None) -> 
     folders = sorted({split_path(path)[0] or "/" for path in paths})
     way = "way-back" if chosen.way_back else "-"
     calls = [format_call("stage_begin", chosen.token, encode_owner(chosen.owner), way, *folders)]
-    for index, step in enumerate(plan.steps):
-        match step:
-            case MakeFolder():
-                folder, name = split_path(step.path)
-                calls.append(format_call("make_folder", index, folder, name, f"{step.mode:o}", step.owner))
-            case WriteFile():
-                folder, name = split_path(step.path)
-                after = step.after
-                words = (index, folder, name, after.digest, f"{after.mode:o}", after.owner)
-                calls.append(format_call_with(after.content or b"", "stage_file", *words))
-            case _:
-                continue
-    for index, step in enumerate(plan.steps):
+    steps = list(enumerate(plan.steps))
+    for index, step in steps:
+        if isinstance(step, MakeFolder):
+            calls.append(format_call("make_folder", index, *split_path(step.path), f"{step.mode:o}", step.owner))
+    for folder, writes in group_by_folder((index, step) for index, step in steps if isinstance(step, WriteFile)):
+        calls += _stage(folder, writes)
+    for index, step in steps:
         if isinstance(step, RunCheck):
             call = format_call_with(step.check.script.encode(), "run_check", index, *split_path(step.path))
             calls.append(call)
     calls.append(format_call("stage_end", chosen.left_s))
     return Script("stage", format_script("stage", calls, "lock", "arm"), plan)
+
+
+def _stage(folder: str, writes: Sequence[tuple[int, WriteFile]]) -> Iterator[str]:
+    """One folder's files: all contents, then what makes them whole, for all of one mode and owner together."""
+    yield format_call("stage_in", writes[0][0], folder)
+    alike: dict[tuple[str, str], list[object]] = {}
+    for index, step in writes:
+        _, name = split_path(step.path)
+        after = step.after
+        yield _content(index, name, after.content or b"")
+        alike.setdefault((f"{after.mode:o}", after.owner or "-"), []).extend((index, name, after.digest))
+    for (mode, owner), words in alike.items():
+        yield format_call("stage_whole", mode, owner, *words)
+
+
+def _content(index: int, name: str, content: bytes) -> str:
+    """Plain text is a word of the script, which its shell writes by itself; anything else travels as base64."""
+    if len(content) <= _WORD_BYTES and all(byte in _PLAIN for byte in content):
+        return format_call("stage_text", index, name, content.decode("ascii"))
+    return format_call_with(content, "stage_bytes", index, name)
 
 
 def parse_stage_reply(plan: HostPlan, result: CommandResult) -> StageReport:

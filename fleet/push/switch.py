@@ -1,6 +1,6 @@
 """The switch: staged files go live by rename, all or none, then each handler runs once."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.plan.decide import make_handler_name
@@ -21,12 +21,14 @@ from fleet.plan.steps import (
 )
 from fleet.push.lock import UNNAMED, parse_lease
 from fleet.push.script import (
+    FileStep,
     Script,
     decode_text,
     format_call,
     format_call_with,
     format_call_with_text,
     format_script,
+    group_by_folder,
     parse_reply,
     split_path,
 )
@@ -65,23 +67,17 @@ def make_switch_script(plan: HostPlan, settings: SwitchSettings | None = None) -
     chosen = settings or SwitchSettings()
     steps = list(enumerate(plan.steps))
     calls = [format_call("switch_begin", chosen.token)]
-    calls += [_expect(index, step) for index, step in steps if isinstance(step, WriteFile | RemoveFile)]
-    calls += [
-        format_call("expect_staged", index, *split_path(step.path), step.after.digest)
-        for index, step in steps
-        if isinstance(step, WriteFile)
-    ]
-    calls += [_keep(index, step) for index, step in steps if isinstance(step, WriteFile | RemoveFile)]
+    touched = group_by_folder((index, step) for index, step in steps if isinstance(step, WriteFile | RemoveFile))
+    written = group_by_folder((index, step) for index, step in steps if isinstance(step, WriteFile))
+    calls += [_call_for_each("expect_files", folder, touching, _expected) for folder, touching in touched]
+    calls += [_call_for_each("expect_staged", folder, writes, _staged) for folder, writes in written]
+    calls += [_call_for_each("keep_files", folder, touching, _kept) for folder, touching in touched]
     if chosen.window_s is not None:
         calls += _arm(plan, chosen, chosen.window_s)
     calls.append("keep_manifest")
     calls.append(format_call_with_text(format_manifest(plan.during), "put_manifest"))
     calls += [format_call("forget_started", name) for name in list_owing(plan)]
-    calls += [
-        format_call("rename_file", index, *split_path(step.path))
-        for index, step in steps
-        if isinstance(step, WriteFile)
-    ]
+    calls += [_call_for_each("rename_files", folder, writes, _named) for folder, writes in written]
     calls += [format_call("stop_unit", index, step.unit) for index, step in steps if isinstance(step, StopUnit)]
     calls += [
         format_call("remove_file", index, *split_path(step.path))
@@ -107,15 +103,33 @@ def _arm(plan: HostPlan, chosen: SwitchSettings, window_s: int) -> Iterator[str]
     yield format_call_with(program.encode("ascii"), "arm_end", window_s)
 
 
-def _expect(index: int, step: WriteFile | RemoveFile) -> str:
+def _call_for_each(
+    function: str,
+    folder: str,
+    steps: Sequence[tuple[int, FileStep]],
+    words: Callable[[int, FileStep], tuple[object, ...]],
+) -> str:
+    """One call for all files of a folder."""
+    return format_call(function, folder, *(word for index, step in steps for word in words(index, step)))
+
+
+def _named(index: int, step: WriteFile | RemoveFile) -> tuple[object, ...]:
+    return index, split_path(step.path)[1]
+
+
+def _expected(index: int, step: WriteFile | RemoveFile) -> tuple[object, ...]:
     before = step.before
     seen = (before.digest, f"{before.mode:o}", before.owner or "-") if before else ("absent", "-", "-")
-    return format_call("expect_file", index, *split_path(step.path), *seen)
+    return *_named(index, step), *seen
 
 
-def _keep(index: int, step: WriteFile | RemoveFile) -> str:
+def _staged(index: int, step: WriteFile) -> tuple[object, ...]:
+    return *_named(index, step), step.after.digest
+
+
+def _kept(index: int, step: WriteFile | RemoveFile) -> tuple[object, ...]:
     original = isinstance(step, WriteFile) and step.reason is WriteReason.ADOPT
-    return format_call("keep_file", index, *split_path(step.path), "keep" if original else "-")
+    return *_named(index, step), "keep" if original else "-"
 
 
 def _run(index: int, step: Step) -> Iterator[str]:

@@ -114,19 +114,19 @@ def test_what_is_immutable_is_a_failure_that_puts_everything_back(
         assert list_leftovers(root) == []
 
 
-def test_what_arrived_short_never_goes_live(root: Path, local: LocalTransport, live: Path) -> None:  # T27
+@pytest.mark.parametrize("last", ["", "ü"])  # plain text is a word of the script, anything else base64
+def test_what_arrived_short_never_goes_live(root: Path, local: LocalTransport, live: Path, last: str) -> None:  # T27
     class Losing(LocalTransport):
-        """Loses one line of the contents, and nobody reports an error."""
+        """Loses a line's worth of the contents, and nobody reports an error."""
 
         def run_script(self, script: Script, **_more: object) -> CommandResult:
             if script.verb != "stage":
                 return super().run_script(script, deadline_s=30)
-            start = script.text.index("\nstage_file ")
-            first = script.text.index("\n", start + 1)
-            second = script.text.index("\n", first + 1)
-            return self.run_text((script.text[:first] + script.text[second:]).encode())
+            start = script.text.index("\nstage_bytes " if last else "\nstage_text ")
+            first = script.text.index("\n" if last else "xxx", start + 1)
+            return self.run_text((script.text[:first] + script.text[first + 77 :]).encode())
 
-    rendered = rendered_host(rendered_file("/etc/dcmtk/small.cfg", "x" * 1000 + "\n"))
+    rendered = rendered_host(rendered_file("/etc/dcmtk/small.cfg", "x" * 1000 + last + "\n"))
     outcome = converge(rendered, Losing(root))
     assert (outcome.outcome, outcome.phase) == (Outcome.FAILED, "stage")
     assert "short write" in outcome.detail

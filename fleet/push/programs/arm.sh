@@ -33,18 +33,19 @@ arm_begin() {
 }
 
 arm_begin_in() {
-  rm -rf "$new" && mkdir -m 700 "$new" "$new/units" "$new/started" || return 1
+  [ ! -e "$new" ] || rm -rf "$new" || return 1
+  mkdir -m 700 "$new" "$new/units" "$new/started" || return 1
   # A full disk must not keep anybody from deciding, nor from saying how it ended.
-  echo "$token" | cat >"$new/token" && echo confirm | cat >"$new/say.confirm" \
-    && echo revert | cat >"$new/say.revert" && echo "$token reverted -" | cat >"$new/reverted" \
-    && echo "$token failed -" | cat >"$new/failed" && echo "$$ $(begun_at $$)" | cat >"$new/pid" || return 1
+  put_line "$new/token" "$token" && put_line "$new/say.confirm" confirm \
+    && put_line "$new/say.revert" revert && put_line "$new/reverted" "$token reverted -" \
+    && put_line "$new/failed" "$token failed -" && put_line "$new/pid" "$$ $(begun_at $$)" || return 1
   if [ -f "$state/manifest" ]; then cp -p "$state/manifest" "$new/manifest"; fi
 }
 
 arm_unit() {
   [ -z "$failed" ] && [ -n "$systemctl" ] || return 0
   state_of "$1"
-  err=$(echo "$active $enabled" 2>&1 | cat 2>&1 >"$new/units/$1") || fail arm - "$err"
+  err=$(put_line "$new/units/$1" "$active $enabled" 2>&1) || fail arm - "$err"
 }
 
 arm_record() {
@@ -68,18 +69,22 @@ arm_end() {
 }
 
 arm_end_in() {
-  base64 -d >"$new/run" && tail -n 1 "$new/run" | grep -q '^exit 0$' || { echo 'short write'; return 1; }
+  base64 -d >"$new/run" && [ "$(tail -n 1 "$new/run")" = 'exit 0' ] || { echo 'short write'; return 1; }
   sync_path "$new/run" && mv -f "$new" "$state/revert" && sync_path "$state" || return 1
   [ -n "$root" ] || put_boot_unit || return 1
   start_timer "$1"
 }
 
 put_boot_unit() {
-  mkdir -p "${boot_link%/*}" || return 1
-  printf '%s\n' '[Unit]' 'Description=fleet: put back what nobody confirmed before this restart' \
-    'After=multi-user.target' "ConditionPathExists=$state/revert/run" \
-    '[Service]' 'Type=oneshot' "ExecStart=/bin/sh $state/revert/run boot" | cat >"$boot_unit" \
-    && ln -sf "$boot_unit" "$boot_link" && sync_path "${boot_link%/*}" && sync_path "${boot_unit%/*}"
+  [ -d "${boot_link%/*}" ] || mkdir -p "${boot_link%/*}" || return 1
+  put_line "$boot_unit" "[Unit]
+Description=fleet: put back what nobody confirmed before this restart
+After=multi-user.target
+ConditionPathExists=$state/revert/run
+[Service]
+Type=oneshot
+ExecStart=/bin/sh $state/revert/run boot" \
+    && ln -sf "$boot_unit" "$boot_link" && sync_path "${boot_link%/*}" "${boot_unit%/*}"
 }
 
 start_timer() {
@@ -117,7 +122,7 @@ disarm() {
   clean_stage "$state/revert/staging"
   # What could not be removed now is left to the next run.
   [ ! -f "$state/revert/staging" ] || cat "$state/revert/staging" >>"$state/staging"
-  rm -rf "$state/revert.done"
+  [ ! -e "$state/revert.done" ] || rm -rf "$state/revert.done"
   mv -f "$state/revert" "$state/revert.done" 2>/dev/null && rm -rf "$state/revert.done"
   [ -n "$root" ] || [ -z "$token" ] || "$systemctl" stop "fleet-revert-$token.timer" >/dev/null 2>&1 </dev/null
 }

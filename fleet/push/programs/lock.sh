@@ -14,7 +14,7 @@ lock_begin() {
   read -r boot </proc/sys/kernel/random/boot_id || boot=-
   [ -d "$lock" ] || mkdir -p "$lock" || return 1
   [ ! -L "$lock" ] || { echo "$lock is a symbolic link"; return 1; }
-  [ "$(stat -c %u "$lock")" = "$uid" ] || { echo "$lock belongs to somebody else"; return 1; }
+  is_ours "$lock" || { echo "$lock belongs to somebody else"; return 1; }
 }
 
 # When process $1 began, in ticks since boot: field 22 of proc_pid_stat(5). Numbers of processes come again.
@@ -68,8 +68,7 @@ take_lock() {
     fi
     is_free || return 1
     mine=$lock/lease.$((generation + 1))
-    printf '%s %s %s %s %s %s %s %s\n' "$1" "$boot" "$now" "$now" "$2" "$3" $$ "$(begun_at $$)" \
-      | cat >"$lock/take.$$" || return 2
+    put_line "$lock/take.$$" "$1 $boot $now $now $2 $3 $$ $(begun_at $$)" || return 2
     if ln "$lock/take.$$" "$mine" 2>/dev/null; then
       rm -f "$lock/take.$$"
       find_lease

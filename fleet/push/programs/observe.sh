@@ -10,10 +10,46 @@ observe_begin() {
   next=0
 }
 
+# index path digest-as-rendered of each: one look at all that are plain files, at anything else by itself
+observe_files() {
+  triples= names= count=0 format='%a %U:%G %h %s'
+  # A plain user's folder that stands for a host cannot give files away: its owners say nothing.
+  [ -z "$root" ] || [ "$uid" = 0 ] || format='%a - %h %s'
+  while [ $# -ge 3 ]; do
+    known="$known$2 "
+    next=$(($1 + 1))
+    if [ -f "$root$2" ] && [ ! -L "$root$2" ] && ! is_unsafe "$2"; then
+      triples="$triples $1 $2 $3" names="$names .$2" count=$((count + 1))
+    else
+      observe_file "$1" "$2" "$3"
+    fi
+    shift 3
+  done
+  [ $count = 0 ] || observe_together
+}
+
+observe_together() {
+  set -f
+  set -- $triples $(cd -P "${root:-/}" && { sha256sum $names && stat -c "$format" $names; } 2>/dev/null)
+  set +f
+  if [ $# != $((count * 9)) ]; then
+    while [ $count != 0 ]; do
+      observe_file "$1" "$2" "$3"
+      shift 3
+      count=$((count - 1))
+    done
+    return
+  fi
+  at=0
+  while [ $at -lt $count ]; do
+    asked=$((3 * at)) sum=$((3 * count + 2 * at)) meta=$((5 * count + 4 * at)) at=$((at + 1))
+    eval "tell_file \"\${$((asked + 1))}\" \"\${$((asked + 2))}\" \"\${$((asked + 3))}\" \"\${$((sum + 1))}\" \
+      \"\${$((meta + 1))}\" \"\${$((meta + 2))}\" \"\${$((meta + 3))}\" \"\${$((meta + 4))}\""
+  done
+}
+
 # index path digest-as-rendered
 observe_file() {
-  known="$known$2 "
-  next=$(($1 + 1))
   if is_unsafe "$2"; then
     say "file $1 unsafe"
     return
@@ -22,7 +58,7 @@ observe_file() {
   if [ -L "$target" ]; then
     say "file $1 symlink"
   elif [ -f "$target" ]; then
-    observe_content "$1" "$3"
+    observe_content "$1" "$2" "$3"
   elif [ -d "$target" ]; then
     say "file $1 directory"
   elif [ -e "$target" ]; then
@@ -42,17 +78,19 @@ is_hidden() {
 }
 
 observe_content() {
-  meta=$(stat -c '%a %U:%G %h %s' "$target") || { say "file $1 unreadable"; return; }
+  meta=$(stat -c "$format" "$target") || { say "file $1 unreadable"; return; }
   digest=$(sha256sum 2>/dev/null <"$target") || { say "file $1 unreadable"; return; }
   digest=${digest%% *}
-  set -- "$1" "$2" $meta
-  # A plain user's folder that stands for a host cannot give files away: its owners say nothing.
-  [ -z "$root" ] || [ "$uid" = 0 ] || set -- "$1" "$2" "$3" - "$5" "$6"
-  say "file $1 file $3 $4 $5 $6 $digest"
-  [ "$digest" != "$2" ] && [ "$5" = 1 ] && [ "$6" -le 1048576 ] && [ "$6" -le "$send_left" ] || return 0
-  send_left=$((send_left - $6))
+  tell_file "$1" "$2" "$3" "$digest" $meta
+}
+
+# index path digest-as-rendered digest mode owner links size: and its content, where that may be sent
+tell_file() {
+  say "file $1 file $5 $6 $7 $8 $4"
+  [ "$4" != "$3" ] && [ "$7" = 1 ] && [ "$8" -le 1048576 ] && [ "$8" -le "$send_left" ] || return 0
+  send_left=$((send_left - $8))
   printf 'content %s ' "$1"
-  base64 <"$target" | tr -d '\n'
+  base64 <"$root$2" | tr -d '\n'
   printf '\n'
 }
 
@@ -72,7 +110,7 @@ observe_manifest() {
       [ "$word" = file ] && is_plain_path "$path" || continue
       case $known in *" $path "*) continue ;; esac
       say "path $next $path"
-      observe_file "$next" "$path" none
+      observe_files "$next" "$path" none
     done <"$state/manifest"
   fi
   [ ! -e "$state/staging" ] || say leftover
@@ -167,16 +205,18 @@ observe_listening() {
   [ -r "$root/proc/net/tcp" ] || return 0
   ports=
   for table in "$root/proc/net/tcp" "$root/proc/net/tcp6"; do
-    [ ! -r "$table" ] || ports="$ports$(head -n 500 "$table" | list_listening)"
+    [ ! -r "$table" ] || list_listening 2>/dev/null <"$table"
   done
   say "listening$ports"
 }
 
 list_listening() {
-  while read -r slot local remote status rest; do
+  lines=0
+  while [ $lines -lt 500 ] && read -r slot local remote status rest; do
+    lines=$((lines + 1))
     case $status in
       st) ;;
-      0A) printf ' %s' "${local##*:}" ;;
+      0A) ports="$ports ${local##*:}" ;;
       *) break ;;
     esac
   done
@@ -197,6 +237,7 @@ observe_connections() {
 }
 
 observe_end() {
-  free=$(df -Pk "$root/etc" 2>/dev/null | tail -n 1) && set -- $free && say "free ${4:-0}"
+  # Seven words of a heading, then device, size, used and free (POSIX df -P).
+  free=$(df -Pk "$root/etc" 2>/dev/null) && set -- $free && [ $# -ge 11 ] && say "free ${11}"
   say end
 }

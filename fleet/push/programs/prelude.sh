@@ -1,4 +1,6 @@
-# POSIX sh and coreutils only; dash, bash and busybox ash run it. What follows defines functions; the last
+# POSIX sh and coreutils only; whatever is done to many files is done by one process for all of them, and only
+# when that fails by one for each, to say which and why: on a host of one core processes are what a change costs.
+# dash, bash and busybox ash run it. What follows defines functions; the last
 # line of a script calls them. A script that was cut off on its way therefore does nothing at all.
 # FLEET_ROOT is empty on real hosts (sudo drops it); a folder that stands for a host sets it.
 
@@ -12,7 +14,9 @@ begin() {
   root=
   [ -z "${FLEET_ROOT-}" ] || root=$(cd -P "$FLEET_ROOT" && pwd -P) || exit 71
   state=$root/var/lib/fleet
-  uid=$(id -u 2>/dev/null)
+  lf='
+'
+  find_uid
   systemctl=
   if [ -n "$root" ]; then
     [ ! -x "$root/usr/bin/systemctl" ] || systemctl=$root/usr/bin/systemctl
@@ -30,16 +34,31 @@ begin() {
   [ -z "$lacks" ] || { printf 'lacks%s\nend\n' "$lacks"; exit 0; }
 }
 
+# Who we are in effect (proc_pid_status(5)), as id(1) would say.
+find_uid() {
+  while read -r key real uid rest; do
+    case $key in Uid:) return ;; esac
+  done 2>/dev/null </proc/self/status
+  uid=$(id -u)
+}
+
 say() { printf '%s\n' "$*"; }
 
 # Any text as one word.
 blob() {
+  [ -n "$1" ] || { printf %s -; return; }
   blob_=$(printf '%s' "$1" | base64 | tr -d '\n')
   printf '%s' "${blob_:--}"
 }
 
 # fsync(2) of one file or folder where sync(1) can, of everything where it cannot.
-sync_path() { sync "$1" 2>/dev/null || sync; }
+sync_path() { sync "$@" 2>/dev/null || sync; }
+
+# Whether path $1 is ours.
+is_ours() { [ -O "$1" ] 2>/dev/null || [ "$(stat -c %u "$1")" = "$uid" ]; }
+
+# file line: cat says why it could not write; the printf of some shells does not.
+put_line() { { printf '%s\n' "$2" >"$1"; } 2>/dev/null || printf '%s\n' "$2" | cat >"$1"; }
 
 # Whether a folder above $1 is a symbolic link that not only root (or whoever we are) could have made.
 is_unsafe() {
@@ -59,7 +78,7 @@ is_unsafe() {
 # Goes into folder $1 and holds it by its inode: whoever swaps a name on the way there later gains nothing.
 enter_folder() {
   cd -P "$root${1:-/}" || return 1
-  here=$(pwd -P)
+  here=$PWD
   [ "${here%/}" = "$root${1%/}" ] && return 0
   if is_unsafe "$1/."; then
     echo "$1 leads through a symbolic link that not only root could have made" >&2
@@ -73,13 +92,22 @@ enter_stage() {
   above=${here%/}
   [ ! -L ./.fleet-stage ] || { echo "$1/.fleet-stage is a symbolic link" >&2; return 1; }
   cd -P ./.fleet-stage || return 1
-  here=$(pwd -P)
+  here=$PWD
   if [ "$here" = "$above/.fleet-stage" ]; then
     # A set-group-id folder hands its bit down to the folders made in it.
     case $(stat -c '%u %a' .) in "$uid 700" | "$uid 2700") return 0 ;; esac
   fi
   echo "$1/.fleet-stage is not ours alone" >&2
   return 1
+}
+
+# index name digest of each that is staged here: `names`, and in `sums` what sha256sum(1) must say of them
+list_staged() {
+  names= sums=
+  while [ $# -ge 3 ]; do
+    names="$names ./new/$2" sums="$sums$3  ./new/$2$lf"
+    shift 3
+  done
 }
 
 # folder name: what stands there, as the words in which a plan expects it.

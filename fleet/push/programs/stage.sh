@@ -20,8 +20,7 @@ stage_begin() {
 
 # Ours alone from here on. What an earlier run left to undo is undone first: our plan did not know of it.
 claim_host() {
-  err=$(lock_begin 2>&1) || { say "failed lock - $(blob "$err")"; failed=lock; return 1; }
-  lock_begin
+  lock_begin 2>/dev/null || { say "failed lock - $(blob "$(lock_begin 2>&1)")"; failed=lock; return 1; }
   err=$(take_lock "$lease" "$lock_ttl" "$owner" 2>&1)
   case $? in
     0) ;;
@@ -42,14 +41,13 @@ prepare_state() {
     [ -d "$root$folder" ] || mkdir -m 755 "$root$folder" || return 1
   done
   [ ! -L "$state" ] || { echo "$state is a symbolic link"; return 1; }
-  [ "$(stat -c %u "$state")" = "$uid" ] || { echo "$state belongs to somebody else"; return 1; }
+  is_ours "$state" || { echo "$state belongs to somebody else"; return 1; }
   for folder in previous originals; do
     [ -d "$state/$folder" ] || mkdir "$state/$folder" || return 1
   done
   [ -d "$state/started" ] || mkdir -m 755 "$state/started" || return 1
   clean_stage
-  # cat says why it could not write; the printf of some shells does not.
-  [ $# = 0 ] || printf '%s\n' "$@" | cat >"$state/staging"
+  [ $# = 0 ] || { printf '%s\n' "$@" >"$state/staging"; } 2>/dev/null || printf '%s\n' "$@" | cat >"$state/staging"
 }
 
 # index parent name mode owner
@@ -69,30 +67,59 @@ make_folder_in() {
   [ "$uid" != 0 ] || chown "$5" "./$3" && chmod "$4" "./$3" || { rmdir "./$3"; return 1; }
 }
 
-# index folder name digest mode owner, content in base64 on stdin
-stage_file() {
+# index folder: goes into our folder beside the targets there, and stays; index is that of its first file
+stage_in() {
   [ -z "$failed" ] || return 0
-  if err=$(stage_file_in "$@" 2>&1); then
-    say "staged $1"
-  else
-    say "failed stage $1 $(blob "$err")"
-    failed=stage
-  fi
+  below=$2
+  open_stage "$2" 2>/dev/null || fail_stage "$1" "$(open_stage "$2" 2>&1)"
 }
 
-stage_file_in() {
-  enter_folder "$2" || return 1
+open_stage() {
+  enter_folder "$1" || return 1
   [ -d ./.fleet-stage ] || mkdir -m 700 ./.fleet-stage || return 1
-  enter_stage "$2" || return 1
-  [ -d ./new ] || mkdir ./new ./old || return 1
-  [ ! -e "./new/$3" ] || rm -f "./new/$3" || return 1
-  base64 -d >"./new/$3" || return 1
-  if [ "$uid" = 0 ]; then chown "$6" "./new/$3" || return 1; fi
-  chmod "$5" "./new/$3" || return 1
-  keep_context "$2" "$3" "./new/$3" || return 1
-  sync_path "./new/$3"
-  arrived=$(sha256sum <"./new/$3") || return 1
-  [ "${arrived%% *}" = "$4" ] || { echo "short write: what arrived is not what was sent"; return 1; }
+  enter_stage "$1" || return 1
+  [ -d ./new ] || mkdir ./new ./old
+}
+
+fail_stage() {
+  say "failed stage $1 $(blob "$2")"
+  failed=stage
+}
+
+# index name content
+stage_text() {
+  [ -z "$failed" ] || return 0
+  { clear_place "$2" && printf '%s' "$3" >"./new/$2"; } 2>/dev/null && return 0
+  err=$({ clear_place "$2" && printf '%s' "$3" | cat >"./new/$2"; } 2>&1) || fail_stage "$1" "$err"
+}
+
+# index name, content in base64 on stdin
+stage_bytes() {
+  [ -z "$failed" ] || return 0
+  err=$({ clear_place "$2" && base64 -d >"./new/$2"; } 2>&1) || fail_stage "$1" "$err"
+}
+
+clear_place() { [ ! -e "./new/$1" ] || rm -f "./new/$1"; }
+
+# mode owner, then index name digest of each: theirs, on the disk, and whole
+stage_whole() {
+  [ -z "$failed" ] || return 0
+  mode=$1 owner=$2
+  shift 2
+  make_whole "$@" 2>/dev/null && return 0
+  while [ $# -ge 3 ]; do
+    err=$(make_whole "$1" "$2" "$3" 2>&1) || { fail_stage "$1" "$err"; return; }
+    shift 3
+  done
+}
+
+make_whole() {
+  list_staged "$@"
+  if [ "$uid" = 0 ]; then chown "$owner" $names || return 1; fi
+  chmod "$mode" $names || return 1
+  for each in $names; do keep_context "$below" "${each##*/}" "$each" || return 1; done
+  sync_path $names
+  [ "$(sha256sum $names)$lf" = "$sums" ] || { echo "short write: what arrived is not what was sent"; return 1; }
 }
 
 # index folder name, the product's check in base64 on stdin

@@ -16,8 +16,6 @@ switch_begin() {
   folders=
   stopped=
   kept=
-  move=
-  case $(mv --help 2>&1) in *-T*) move=-T ;; esac
   if lock_begin 2>/dev/null && renew_lock "$lease" "$lock_ttl"; then
     beat_lock "$lease"
   else
@@ -31,31 +29,105 @@ fail() {
   failed=$1
 }
 
-# index folder name digest|absent mode owner: the live file is what the plan saw, or nothing happens.
-expect_file() {
+# folder, then index name digest|absent mode owner of each: live files are what the plan saw, or nothing happens.
+expect_files() {
   [ "$failed" != lock ] || return 0
+  folder=$1
+  shift
+  (enter_folder "$folder" && are_as_planned "$@") 2>/dev/null && return 0
+  while [ $# -ge 5 ]; do
+    expect_file "$1" "$folder" "$2" "$3" "$4" "$5"
+    shift 5
+  done
+}
+
+are_as_planned() {
+  names= sums= metas= format='%a %U:%G'
+  [ -z "$root" ] || [ "$uid" = 0 ] || format='%a -'
+  while [ $# -ge 5 ]; do
+    [ ! -L "./$2" ] || return 1
+    if [ "$3" = absent ]; then
+      [ ! -e "./$2" ] || return 1
+    else
+      [ -f "./$2" ] || return 1
+      names="$names ./$2" sums="$sums$3  ./$2$lf" metas="$metas$4 $5$lf"
+    fi
+    shift 5
+  done
+  [ -z "$names" ] || [ "$(sha256sum $names)$lf$(stat -c "$format" $names)$lf" = "$sums$metas" ]
+}
+
+# index folder name digest|absent mode owner
+expect_file() {
   found=$(look_at "$2" "$3" 2>&1)
   [ "$found" = "$4 $5 $6" ] || { say "stale $1 $(blob "$found")"; failed=stale; }
 }
 
-# index folder name digest: the staged file is still the one that was checked.
+# folder, then index name digest of each: staged files are still those that were checked.
 expect_staged() {
+  [ -z "$failed" ] || return 0
+  folder=$1
+  shift
+  list_staged "$@"
+  (enter_stage "$folder" && [ "$(sha256sum $names)$lf" = "$sums" ]) 2>/dev/null && return 0
+  while [ $# -ge 3 ]; do
+    expect_one_staged "$1" "$folder" "$2" "$3"
+    shift 3
+  done
+}
+
+# index folder name digest
+expect_one_staged() {
   [ -z "$failed" ] || return 0
   arrived=$( (enter_stage "$2" && sha256sum <"./new/$3") 2>&1)
   [ "${arrived%% *}" = "$4" ] || fail restaged "$1" "$arrived"
 }
 
-# index folder name keep-original: the old file stays at hand for a way back, and a copy for people.
+# folder, then index name keep-original of each: old files stay at hand for a way back, and copies for people.
+keep_files() {
+  [ -z "$failed" ] || return 0
+  folder=$1
+  shift
+  (keep_together "$folder" "$@") 2>/dev/null && return 0
+  while [ $# -ge 3 ]; do
+    keep_file "$1" "$folder" "$2" "$3"
+    shift 3
+  done
+}
+
+keep_together() {
+  enter_old "$1" || return 1
+  place=$state/previous$1
+  shift
+  lives= olds= plains=
+  while [ $# -ge 3 ]; do
+    if [ -e "../$2" ]; then
+      [ "$3" = - ] && [ ! -e "./old/$2" ] || return 1
+      lives="$lives ../$2" olds="$olds ./old/$2" plains="$plains ./$2"
+    fi
+    shift 3
+  done
+  [ -n "$lives" ] || return 0
+  ln $lives ./old || return 1
+  [ -d "$place/.new" ] || mkdir -p "$place/.new" || return 1
+  cp -p $olds "$place/.new" && cd -P "$place/.new" && mv -f $plains ..
+}
+
+enter_old() {
+  enter_folder "$1" || return 1
+  [ -d ./.fleet-stage ] || mkdir -m 700 ./.fleet-stage || return 1
+  enter_stage "$1" || return 1
+  [ -d ./old ] || mkdir ./old
+}
+
+# index folder name keep-original
 keep_file() {
   [ -z "$failed" ] || return 0
   err=$(keep_file_in "$@" 2>&1) || fail keep "$1" "$err"
 }
 
 keep_file_in() {
-  enter_folder "$2" || return 1
-  [ -d ./.fleet-stage ] || mkdir -m 700 ./.fleet-stage || return 1
-  enter_stage "$2" || return 1
-  [ -d ./old ] || mkdir ./old || return 1
+  enter_old "$2" || return 1
   [ -e "../$3" ] || return 0
   [ ! -e "./old/$3" ] || rm -f "./old/$3" || return 1
   ln "../$3" "./old/$3" 2>/dev/null || { cp -p "../$3" "./old/$3" && keep_context "$2" "$3" "./old/$3"; } || return 1
@@ -82,14 +154,16 @@ put_manifest() {
 }
 
 put_manifest_in() {
-  cat >"$state/manifest.new" && chmod 644 "$state/manifest.new" || return 1
+  [ ! -e "$state/manifest.new" ] || rm -f "$state/manifest.new" || return 1
+  (umask 022 && cat >"$state/manifest.new") || return 1
   sync_path "$state/manifest.new"
   mv -f "$state/manifest.new" "$state/manifest" && sync_path "$state"
 }
 
 keep_manifest() {
   [ -z "$failed" ] || return 0
-  rm -rf "$state/manifest.before" "$state/was-started"
+  [ ! -e "$state/manifest.before" ] && [ ! -e "$state/was-started" ] \
+    || rm -rf "$state/manifest.before" "$state/was-started"
   if [ ! -f "$state/manifest" ]; then
     kept=none
   elif ln "$state/manifest" "$state/manifest.before" 2>/dev/null || cp -p "$state/manifest" "$state/manifest.before"; then
@@ -102,16 +176,56 @@ keep_manifest() {
 # unit or handler: until it has been started with the new files, nothing says that it was.
 forget_started() {
   [ -z "$failed" ] && [ -e "$state/started/$1" ] || return 0
-  mkdir -p "$state/was-started" && mv -f "$state/started/$1" "$state/was-started/$1" || fail record - "$1"
+  { [ -d "$state/was-started" ] || mkdir -p "$state/was-started"; } && mv -f "$state/started/$1" "$state/was-started/$1" || fail record - "$1"
+}
+
+# folder, then index name of each
+rename_files() {
+  [ -z "$failed" ] || return 0
+  folder=$1
+  shift
+  together=
+  ! (rename_together "$folder" "$@") 2>/dev/null || together=yes
+  # What has left the stage is in its place; what has not is tried alone, and says why it cannot.
+  left=
+  while [ $# -ge 2 ]; do
+    if [ -n "$together" ] || (is_renamed "$folder" "$2") 2>/dev/null; then note_renamed "$1" "$folder" "$2"
+    else left="$left $1 $2"
+    fi
+    shift 2
+  done
+  set -- $left
+  while [ $# -ge 2 ]; do
+    rename_file "$1" "$folder" "$2"
+    shift 2
+  done
+}
+
+rename_together() {
+  enter_stage "$1" || return 1
+  shift
+  names=
+  while [ $# -ge 2 ]; do
+    [ ! -d "../$2" ] || return 1
+    names="$names ./new/$2"
+    shift 2
+  done
+  mv -f $names ..
+}
+
+is_renamed() { enter_stage "$1" && [ ! -e "./new/$2" ]; }
+
+note_renamed() {
+  undo="$2/ $3 $undo"
+  case " $folders" in *" $2/ "*) ;; *) folders="$2/ $folders" ;; esac
+  say "renamed $1"
 }
 
 # index folder name
 rename_file() {
   [ -z "$failed" ] || return 0
   if err=$(rename_file_in "$@" 2>&1); then
-    undo="$2/ $3 $undo"
-    folders="$2/ $folders"
-    say "renamed $1"
+    note_renamed "$1" "$2" "$3"
   else
     fail rename "$1" "$err"
   fi
@@ -120,6 +234,8 @@ rename_file() {
 rename_file_in() {
   enter_stage "$2" || return 1
   [ ! -d "../$3" ] || { echo "$2/$3 is a folder"; return 1; }
+  move=
+  case $(mv --help 2>&1) in *-T*) move=-T ;; esac
   mv -f $move "./new/$3" "../$3"
 }
 
@@ -205,7 +321,8 @@ stop_unit() {
 }
 
 record_started() {
-  printf '%s %s\n' "$2" "$3" >"$state/started/$1.new" && chmod 644 "$state/started/$1.new" \
+  [ ! -e "$state/started/$1.new" ] || rm -f "$state/started/$1.new"
+  (umask 022 && printf '%s %s\n' "$2" "$3" >"$state/started/$1.new") \
     && mv -f "$state/started/$1.new" "$state/started/$1"
 }
 

@@ -8,6 +8,8 @@ observe_begin() {
   say "systemctl ${systemctl:+yes}"
   known=' '
   next=0
+  sending=
+  sends=
 }
 
 # index path digest-as-rendered of each: one look at all that are plain files, at anything else by itself
@@ -26,6 +28,7 @@ observe_files() {
     shift 3
   done
   [ $count = 0 ] || observe_together
+  send_contents
 }
 
 observe_together() {
@@ -89,9 +92,16 @@ tell_file() {
   say "file $1 file $5 $6 $7 $8 $4"
   [ "$4" != "$3" ] && [ "$7" = 1 ] && [ "$8" -le 1048576 ] && [ "$8" -le "$send_left" ] || return 0
   send_left=$((send_left - $8))
-  printf 'content %s ' "$1"
-  base64 <"$root$2" | tr -d '\n'
+  sending="$sending,$1" sends="$sends .$2"
+}
+
+# The contents of several files as one: their sizes were told.
+send_contents() {
+  [ -n "$sending" ] || return 0
+  printf 'contents %s ' "${sending#,}"
+  (cd -P "${root:-/}" && cat $sends 2>/dev/null) | base64 | tr -d '\n'
   printf '\n'
+  sending= sends=
 }
 
 # What is ours, and the files of ours that nobody asked for.
@@ -203,23 +213,15 @@ observe_group() { is_listed group "$2" || say "no-group $1"; }
 # first, so the thousands of connections of a busy archive behind them are not read.
 observe_listening() {
   [ -r "$root/proc/net/tcp" ] || return 0
-  ports=
-  for table in "$root/proc/net/tcp" "$root/proc/net/tcp6"; do
-    [ ! -r "$table" ] || list_listening 2>/dev/null <"$table"
+  ports= local= remote=
+  set -f
+  # local, remote and state are words like 00000000:0016 00000000:0000 0A
+  for word in $(head -n 500 "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null); do
+    case $word in 0A) case $local:$remote in *[!0-9A-F:]*) ;; *:*:*:*) ports="$ports ${local##*:}" ;; esac ;; esac
+    local=$remote remote=$word
   done
+  set +f
   say "listening$ports"
-}
-
-list_listening() {
-  lines=0
-  while [ $lines -lt 500 ] && read -r slot local remote status rest; do
-    lines=$((lines + 1))
-    case $status in
-      st) ;;
-      0A) ports="$ports ${local##*:}" ;;
-      *) break ;;
-    esac
-  done
 }
 
 # ports in hexadecimal: how many connections are established on each (state 01 in proc_net_tcp): what a restart

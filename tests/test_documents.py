@@ -120,6 +120,41 @@ def test_an_escaped_control_character_is_refused_in_any_text(character: str, pos
 
 
 # T11
+@pytest.mark.parametrize(
+    "code_point",
+    [
+        0xAD,
+        0x34F,
+        0x61C,
+        0x115F,
+        0x1160,
+        0x180B,
+        0x180E,
+        0x200B,
+        0x200D,
+        0x202E,
+        0x2060,
+        0x2064,
+        0x2069,
+        0x3164,
+        0xFE00,
+        0xFE0F,
+        0xFEFF,
+        0xFFA0,
+        0xE0000,
+        0xE0041,
+        0xE007F,
+        0xE0100,
+        0xE01EF,
+    ],
+)
+def test_a_character_that_nobody_sees_is_refused_as_typed_and_as_escaped(code_point: int) -> None:
+    assert codes_of(f"contact: a{chr(code_point)}b".encode()) == ["text-hidden-character"]
+    assert codes_of(f"a: 1  # a{chr(code_point)}b".encode()) == ["text-hidden-character"]
+    assert codes_of(f'contact: "a\\U{code_point:08X}b"'.encode()) == ["text-hidden-character"]
+
+
+# T11
 @given(st.text(st.characters(exclude_categories=["C", "Z"]), min_size=1, max_size=20))
 def test_text_is_taken_as_typed_only_in_normal_form_c(text: str) -> None:
     quoted = json.dumps({"a": text}, ensure_ascii=False)

@@ -7,7 +7,8 @@ import click
 from fleet.cli.door import Door, door
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.text import count_of, format_problem_counts, format_problems
-from fleet.workflow.reading import Reading, read_all
+from fleet.workflow.reading import Reading
+from fleet.workflow.rendering import read_with_templates
 
 
 @click.command("validate")
@@ -19,7 +20,7 @@ def command(door: Door, strict: bool) -> int:
     Exit status: 0 valid (warnings or not; with --strict: none), 2 invalid.
     """
     context = door.context()
-    reading = read_all(context)
+    reading = read_with_templates(context)
     wrong = bool(reading.errors) or (strict and bool(reading.problems))
     if door.output == "json":
         door.tell(json.dumps(_document(reading, context.vault.unopened), indent=1))

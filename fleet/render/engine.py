@@ -27,6 +27,7 @@ from jinja2 import (
 )
 from jinja2.environment import Environment
 from jinja2.exceptions import SecurityError
+from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
@@ -34,6 +35,7 @@ from fleet.errors import TemplateError, UnfitValue
 from fleet.render.artifacts import Content
 from fleet.render.formats import Format, Quoted, quote_line, quoted
 from fleet.render.slots import Filled, Pouch, Slot
+from fleet.targets.text import find_unfit
 
 OUR_FOLDER = Path(__file__).parent / "templates"
 MAX_TEMPLATE_BYTES = 1024 * 1024
@@ -62,8 +64,17 @@ class _Loader(BaseLoader):
         for folder in self._folders:
             text = read_contained(folder, template)
             if text is not None:
+                check_source(text, template)
                 return text, str(folder / template), lambda: True
         raise TemplateNotFound(template)
+
+
+def check_source(text: str, name: str) -> None:
+    """Nothing that nobody sees reaches a host through a template (T11); raises `TemplateSyntaxError` with its line."""
+    at = find_unfit(text)
+    if at is not None:
+        line = text.count("\n", 0, at) + 1
+        raise TemplateSyntaxError(f"it holds U+{ord(text[at]):04X}, which nobody sees; remove it", line, name, name)
 
 
 def read_contained(folder: Path, name: str) -> str | None:
@@ -246,6 +257,21 @@ class Templates:
             said = _say(error) + _name_known(error, context)
             raise TemplateError(f"{_find_line(error, name)}: {said} (host {host})") from error
 
+    def check(self, name: str, format_: Format, source: str | None = None) -> tuple[str, ...]:
+        """Parse a template without running it; returns the templates that it names. Raises `TemplateError`."""
+        try:
+            environment = self._environment(format_)
+            text = self._text_of(name, environment) if source is None else source
+            check_source(text, name)
+            environment.compile(text, name, name)  # unknown filters are found here
+            return tuple(each for each in find_referenced_templates(environment.parse(text)) if each is not None)
+        except Exception as error:  # whatever a template raises is the template's fault
+            raise TemplateError(f"{_find_line(error, name)}: {_say(error)}") from error
+
+    def _text_of(self, name: str, environment: Environment) -> str:
+        assert environment.loader is not None  # noqa: S101  made with one
+        return environment.loader.get_source(environment, name)[0]
+
     def _load(self, name: str, format_: Format) -> Template:
         key = (format_.name, name, "")
         found = self._compiled.get(key)
@@ -258,6 +284,7 @@ class Templates:
         found = self._compiled.get(key)
         if found is None:
             environment = self._environment(format_)
+            check_source(source, name)
             code = environment.compile(source, name, name)
             found = self._compiled[key] = Template.from_code(environment, code, environment.make_globals(None))
         return found

@@ -4,7 +4,13 @@ A value that breaks out of its line is the root of every injection into these fo
 are refused here once, for every product.
 """
 
+import re
 from collections.abc import Iterator
+
+from fleet.documents import find_hidden
+
+# C0 but for tab, LF and CR, DEL and C1: a carriage return is told as the line end that it would be.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 
 def explain_control(text: str) -> str | None:
@@ -14,7 +20,15 @@ def explain_control(text: str) -> str | None:
             return (
                 f"it holds the control character U+{ord(character):04X}, which would begin another line or end the text"
             )
-    return None
+    hidden = find_hidden(text)
+    return None if hidden is None else f"it holds U+{ord(text[hidden]):04X}, which nobody sees"
+
+
+def find_unfit(text: str) -> int | None:
+    """Where a text of many lines holds what no reader of it sees: a control character or a hidden one (T11)."""
+    control = _CONTROL.search(text)
+    found = [at for at in (control.start() if control else None, find_hidden(text)) if at is not None]
+    return min(found, default=None)
 
 
 def explain_long_lines(text: str, max_bytes: int) -> Iterator[str]:
@@ -31,8 +45,10 @@ def explain_form(text: str, *, ascii_only: bool) -> Iterator[str]:
         yield f"line {text[: text.index(chr(13))].count(chr(10)) + 1} holds a carriage return; lines end in LF alone"
     if not text.endswith("\n"):
         yield "the last line has no newline, and some readers drop such a line"
-    if "\x00" in text:
-        yield f"line {text[: text.index(chr(0))].count(chr(10)) + 1} holds a NUL"
+    unfit = find_unfit(text)
+    if unfit is not None:
+        what = "a NUL" if text[unfit] == "\0" else f"U+{ord(text[unfit]):04X}, which nobody sees"
+        yield f"line {text.count(chr(10), 0, unfit) + 1} holds {what}"
     lone = next((index for index, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
     if lone is not None:
         yield f"line {text.count(chr(10), 0, lone) + 1} holds {text[lone]!a}, half a character that no file can hold"

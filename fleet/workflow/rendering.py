@@ -1,13 +1,27 @@
 """render: what each host should hold, in a child process under limits of time and memory."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from fleet.errors import InvalidInventory
 from fleet.inventory.model import Inventory
 from fleet.render.artifacts import Program, RenderedHost, make_program
 from fleet.targets.relay import PROGRAM_NAME
 from fleet.workflow.context import Context
-from fleet.workflow.reading import Reading
+from fleet.workflow.reading import Reading, read_all
+
+
+def read_with_templates(context: Context) -> Reading:
+    """The inventory with everything that is wrong with it, and with the team's own templates: parsed, not run."""
+    reading = read_all(context)
+    if not reading.inventory.files and context.templates is None:
+        return reading
+    from fleet.render.check import check_templates  # loads jinja2: only inventories with templates pay
+
+    root = context.inventory_root
+    found = check_templates(reading.inventory, root if root.is_dir() else root.parent, context.templates)
+    problems = sorted({*reading.problems, *found}, key=lambda problem: problem.sort_key)
+    return replace(reading, problems=tuple(problems))
 
 
 def render_hosts(reading: Reading, context: Context, names: Sequence[str] | None = None) -> Mapping[str, RenderedHost]:

@@ -27,6 +27,7 @@ from fleet.workflow.kept import open_snapshot
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.page import page_of
 from fleet.workflow.reading import Reading, check_limit, read_all, require_failed
+from fleet.workflow.rendering import read_with_templates
 from fleet.workflow.sweeping import CONTROLLER, Asking, read_earlier, record_as_heard, tell_comparison
 
 FAILED = "@failed"
@@ -81,7 +82,7 @@ class Story:
     def reading(self) -> Reading:
         """The inventory; read and checked on first use, whatever step comes first."""
         if self._reading is None:
-            self.validate()
+            self.validate(templates=False)
         assert self._reading is not None  # noqa: S101  validate sets it or raises
         return self._reading
 
@@ -132,9 +133,12 @@ class Story:
 
     # Steps ---------------------------------------------------------------------------------------------
 
-    def validate(self, *, strict: bool = False) -> Reading:
-        """Everything that is wrong, at once; raises `InvalidInventory` while an error stands."""
-        reading = read_all(self.context)
+    def validate(self, *, strict: bool = False, templates: bool = True) -> Reading:
+        """Everything that is wrong, at once; raises `InvalidInventory` while an error stands.
+
+        Without `templates` those of the team are left to the step that renders them.
+        """
+        reading = read_with_templates(self.context) if templates else read_all(self.context)
         self.ledger.concern(reading)
         self.ledger.problems(reading.problems, strict=strict)
         if reading.errors or (strict and reading.problems):

@@ -212,6 +212,20 @@ def test_an_undefined_field_names_the_field_and_its_line(tmp_path: Path) -> None
     assert "nmae" in str(caught.value)
 
 
+@pytest.mark.parametrize("code_point", [0x00, 0x07, 0x0C, 0x1B, 0x7F, 0x9B, 0xAD, 0x202E, 0x2028, 0xFE0F, 0xE0041])
+def test_what_nobody_sees_reaches_no_host(code_point: int, tmp_path: Path) -> None:  # T11
+    hidden = chr(code_point)
+    with pytest.raises(TemplateError, match=rf"mine\.j2:3: it holds U\+{code_point:04X}, which nobody sees"):
+        render(f"one\ntwo\nth{hidden}ree\n")
+    (tmp_path / "part.j2").write_text(f"one\nt{hidden}wo\n", encoding="utf-8", newline="")
+    with pytest.raises(TemplateError, match=rf"part\.j2:2: it holds U\+{code_point:04X}"):
+        render('{% include "part.j2" %}', folder=tmp_path)
+    with pytest.raises(UnfitValue, match=f"U\\+{code_point:04X}"):  # an escape in a template's own text
+        render(f'{{{{ "\\U{code_point:08x}" }}}}\n')
+    with pytest.raises(UnfitValue, match=f"U\\+{code_point:04X}"):
+        render("{{ value }}\n", value=f"a{hidden}b")
+
+
 def test_a_syntax_error_names_its_line() -> None:
     with pytest.raises(TemplateError, match=r"mine\.j2:2: .*endfor"):
         render("x\n{% for a in b %}\n")

@@ -105,10 +105,13 @@ def test_help_imports_nothing_heavy() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_validate_starts_without_ssh_and_without_templates() -> None:
+@pytest.mark.parametrize(
+    ("folder", "also"), [("inventory", "rich"), ("tests/cases/rules/not-checked/good-both-read", "jinja2")]
+)
+def test_validate_starts_without_ssh_and_loads_templates_only_where_there_are_some(folder: str, also: str) -> None:
     code = (
-        "import sys\nfrom fleet.cli.main import main\nmain(['validate', '-i', 'inventory'])\n"
-        "heavy = {'paramiko', 'pynetdicom', 'jinja2', 'rich', 'sqlite3'} & set(sys.modules)\n"
+        f"import sys\nfrom fleet.cli.main import main\nmain(['validate', '-i', {folder!r}])\n"
+        f"heavy = {{'paramiko', 'pynetdicom', 'rich', 'sqlite3', {also!r}}} & set(sys.modules)\n"
         "sys.exit(f'imported: {heavy}' if heavy else 0)"
     )
     done = subprocess.run(

@@ -213,13 +213,21 @@ observe_group() { is_listed group "$2" || say "no-group $1"; }
 # first, so the thousands of connections of a busy archive behind them are not read.
 observe_listening() {
   [ -r "$root/proc/net/tcp" ] || return 0
-  ports= local= remote=
+  ports= table=yes
+  IFS=$lf
   set -f
-  # local, remote and state are words like 00000000:0016 00000000:0000 0A
-  for word in $(head -n 500 "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null); do
-    case $word in 0A) case $local:$remote in *[!0-9A-F:]*) ;; *:*:*:*) ports="$ports ${local##*:}" ;; esac ;; esac
-    local=$remote remote=$word
+  for line in $(head -n 500 "$root/proc/net/tcp" "$root/proc/net/tcp6" 2>/dev/null); do
+    unset IFS
+    case $line in *==*) table=yes ;; esac
+    [ -n "$table" ] || continue
+    set -- $line # slot, local, remote, state
+    case ${4-} in
+      0A) ports="$ports ${2##*:}" ;;
+      '' | st | [!0-9A-F]*) ;;
+      *) table= ;;
+    esac
   done
+  unset IFS
   set +f
   say "listening$ports"
 }

@@ -58,9 +58,8 @@ def is_plain_ae_title(text: str) -> bool:
 
 def encode_ae_title(text: str) -> bytes:
     """Return the 16 bytes of an A-ASSOCIATE PDU, padded with spaces (PS3.8 table 9-11)."""
-    reason = check_ae_title(text)
-    if reason is not None:
-        raise InvalidAETitleError(f"the AE title {text!r} {reason}")
+    if not _LEGAL.fullmatch(text):
+        raise InvalidAETitleError(f"the AE title {text!r} {_reason(text)}")
     return text.strip(" ").encode("ascii").ljust(MAX_CHARACTERS)
 
 

@@ -22,20 +22,15 @@ _PEER: Final = '{"implementation_class_uid": %s, "implementation_version": %s, "
 
 def format_echo_json(columns: Columns) -> str:
     """The contract's object of one result, on one line, in ASCII."""
-    head = [_value(value) for value in columns[:14]]
-    attempts, certificate_days, elapsed_s = head[11:]
-    peer = _PEER % tuple(_value(value) for value in columns[21:24]) if columns[_PEER_KNOWN] else "null"
+    texts = [
+        encode_basestring_ascii(value) if type(value) is str else "null" if value is None else _number(value)
+        for value in columns[:24]
+    ]
+    attempts, certificate_days, elapsed_s = texts[11:14]
+    peer = _PEER % tuple(texts[21:24]) if columns[_PEER_KNOWN] else "null"
     warnings = json.dumps(json.loads(columns[WARNINGS])) if columns[WARNINGS] else "[]"
-    phases = [_value(value) for value in columns[14:20]]
-    return _TEMPLATE % (*head[:11], warnings, attempts, peer, certificate_days, *phases, elapsed_s)
+    return _TEMPLATE % (*texts[:11], warnings, attempts, peer, certificate_days, *texts[14:20], elapsed_s)
 
 
-def _value(value: Any) -> str:
-    kind = type(value)
-    if kind is str:
-        return encode_basestring_ascii(value)
-    if value is None:
-        return "null"
-    if kind is float or kind is int:
-        return repr(value)
-    return json.dumps(value)
+def _number(value: Any) -> str:
+    return repr(value) if type(value) is float or type(value) is int else json.dumps(value)

@@ -274,7 +274,9 @@ class Loop:
         course = entry.course
         if course is None:
             course = entry.course = self._make_course(entry.target)
-        result = course.give_up(now)
+            result = None
+        else:
+            result = course.give_up(now)
         if result is None:
             try:
                 self._open(host, entry, course, now)

@@ -57,6 +57,7 @@ class EchoDialogue:
     release_s: float | None = None
     echo_times_s: list[float]
     deadline: float
+    first_bytes: bytes  # what `connected` will return, where that is known before
 
     _tls: TlsLayer | None = None
     _trace: Trace | None = None
@@ -74,11 +75,13 @@ class EchoDialogue:
         self._port = port
         recall = preparer.recall if question.max_pdu_bytes >= REMEMBERED_PDU_BYTES else recall_nothing
         self._association = Requestor(question.max_pdu_bytes, preparer.decode, recall)
-        self._association.associate(preparer.associate_bytes(question))
+        self.first_bytes = preparer.associate_bytes(question)
+        self._association.associate(self.first_bytes)
         self.echo_times_s = []
 
     def over_tls(self, tls: TlsLayer, wall_clock: Callable[[], float]) -> None:
         """Speak through *tls*; the certificate's days are counted by *wall_clock*."""
+        self.first_bytes = b""
         self._tls = tls
         self._wall_clock = wall_clock
 

@@ -5,6 +5,7 @@ associations run at one address, with a pause after each. Everything is O(1) for
 """
 
 import heapq
+import socket
 from collections import deque
 
 from fleet.verify.course import Course
@@ -39,6 +40,16 @@ class Entry:
         self.course: Course | None = None
         self.others: tuple[tuple[int, tuple[object, ...]], ...] = ()
         self.unopened: tuple[str, ...] = ()  # what became of the addresses before this one
+
+
+def describe_place(entry: Entry) -> str:
+    """Which of a name's addresses was asked, and what became of those before it."""
+    name = entry.target.address
+    kind = "IPv6" if entry.family == socket.AF_INET6 else "IPv4"
+    tried, count = len(entry.unopened), len(entry.unopened) + 1 + len(entry.others)
+    which = "" if count == 1 else f", the first of {count}" if not tried else f", number {tried + 1} of {count}"
+    before = "".join(f"; {words}" for words in entry.unopened)
+    return f"{name} is {entry.address[0]} ({kind}{which}){before}"
 
 
 class HostQueue:

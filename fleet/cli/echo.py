@@ -160,7 +160,7 @@ def command(peer: str, port: str | None, caller: str | None, inventory: Path, **
     )
     level = _level(options)
     if level:
-        print(format_probe(report, level, by_name=caller is not None), end="")
+        print(format_probe(report, level), end="")
         if report.result.outcome is Outcome.LOCAL_ERROR:
             print("".join(f"  given: {name} {path}\n" for name, path in _tls_files(options)), end="")
     return 0 if report.result.outcome is Outcome.ANSWERED else 2

@@ -16,11 +16,8 @@ _RESULTS = {
 }  # PS3.8 table 9-18
 
 
-def format_probe(report: ProbeReport, level: int, *, by_name: bool = True) -> str:
-    """All of it as text; `level` 1 the result, 2 the negotiation too, 3 the bytes too.
-
-    Who typed address and titles (not `by_name`) is not sent to an inventory that had no part in it.
-    """
+def format_probe(report: ProbeReport, level: int) -> str:
+    """All of it as text; `level` 1 the result, 2 the negotiation too, 3 the bytes too."""
     lines: list[str] = []
     if level >= 2:
         for negotiation in report.negotiations:
@@ -28,17 +25,16 @@ def format_probe(report: ProbeReport, level: int, *, by_name: bool = True) -> st
     if level >= 3:
         for entry in report.trace:
             lines += _bytes(entry)
-    lines += _result(report, by_name=by_name)
+    lines += _result(report)
     return "".join(f"{line}\n" for line in lines)
 
 
-def _result(report: ProbeReport, *, by_name: bool) -> Iterator[str]:
+def _result(report: ProbeReport) -> Iterator[str]:
     result = report.result
     place = format_place(result.target.address, result.target.port)
     yield f"{result.outcome.value}: {result.target.ae_title} at {place} in {result.elapsed_s * 1000:.1f} ms"
     if result.detail:
-        detail = result.detail if by_name else result.detail.replace(" in the inventory", "")
-        yield f"  {safe_text(detail)}"
+        yield f"  {safe_text(result.detail)}"
     for warning in result.warnings:
         yield f"  warning: {safe_text(warning)}"
 

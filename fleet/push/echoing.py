@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fleet.errors import HostError
-from fleet.push.script import Script, decode_blob, format_call, format_script, parse_reply
+from fleet.push.script import Script, decode_blob, format_call_with, format_script, parse_reply
 from fleet.push.transport import Transport
 
 _GRACE_S = 8.0  # beyond the program's own wall clock: a login shell, and two seconds until `timeout -k` kills
@@ -20,15 +20,17 @@ class EchoRun:
     output: str
 
 
-def make_echo_script(paths: Sequence[str], words: Sequence[str], wall_s: float) -> Script:
-    """Runs the first of `paths` that is there, under timeout(1)."""
-    call = format_call("echo_by", max(1, math.ceil(wall_s)), *paths, "--", *words)
+def make_echo_script(paths: Sequence[str], words: Sequence[str], wall_s: float, given: bytes = b"") -> Script:
+    """Runs the first of `paths` that is there, under timeout(1), with `given` on its stdin."""
+    call = format_call_with(given, "echo_by", max(1, math.ceil(wall_s)), *paths, "--", *words)
     return Script("echo", format_script("echo", ["begin", call, "say end"]), request=tuple(words))
 
 
-def run_echo(transport: Transport, paths: Sequence[str], words: Sequence[str], *, wall_s: float) -> EchoRun | None:
+def run_echo(
+    transport: Transport, paths: Sequence[str], words: Sequence[str], *, wall_s: float, given: bytes = b""
+) -> EchoRun | None:
     """What it said; None where the host has none of `paths`. Raises FleetError. Needs no root."""
-    script = make_echo_script(paths, words, wall_s)
+    script = make_echo_script(paths, words, wall_s, given)
     result = transport.run_script(script, deadline_s=wall_s + _GRACE_S, become=False)
     for line in parse_reply(result.stdout, "echo", stderr=result.stderr, status=result.status):
         if line == ["missing"]:

@@ -31,7 +31,7 @@ _REJECTIONS: dict[tuple[int, int], tuple[str, str, str]] = {
     (1, 7): (
         "called AE title not recognized",
         "the peer does not go by {called}; dcmqrscp says this also for a caller or address it does not know",
-        "check the title {called} in the inventory, and that the peer lists {calling} at {ours}",
+        "check the title {called} and the port, and that the peer lists {calling} at {ours}",
     ),
     (2, 1): ("no reason given", "the peer's own upper layer refused", "look into the peer's log"),
     (2, 2): ("protocol version not supported", "a software fault", "the peer's vendor has to act"),
@@ -167,8 +167,8 @@ def describe_stranger(head: bytes) -> str:
     name = guess_protocol(head)
     shown = head[:16].hex(" ")
     if name is not None:
-        return f"this seems to be {name}, not DICOM (it sent {shown}); check the port in the inventory"
-    return f"the answer is not DICOM (it begins {shown}); check the port in the inventory"
+        return f"this seems to be {name}, not DICOM (it sent {shown}); check the port"
+    return f"the answer is not DICOM (it begins {shown}); check the port"
 
 
 _NO_ROUTE = frozenset({errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN})

@@ -28,6 +28,8 @@ _REASONS = {
     "no reason": 1,
 }
 
+_ANSWER = re.compile(r"received echo response \(([^)\n]*)", re.IGNORECASE)
+
 # What stands in the output, in the order in which it is looked for.
 _WORDS: tuple[tuple[str, Outcome, str], ...] = (
     ("attempt to connect to unknown host", Outcome.NAME_NOT_FOUND, "the host cannot resolve the name"),
@@ -35,44 +37,86 @@ _WORDS: tuple[tuple[str, Outcome, str], ...] = (
     ("network is unreachable", Outcome.NO_ROUTE, "the host has no route; check its gateway and firewalls"),
     ("no route to host", Outcome.NO_ROUTE, "the host has no route; check its gateway and firewalls"),
     (
+        "certificate verify failed",
+        Outcome.TLS_FAILED,
+        "the peer's certificate has expired or is of an authority that we do not trust; echoscu does not tell which",
+    ),
+    ("openssl i/o error", Outcome.TLS_FAILED, "the TLS handshake broke; the peer seems not to speak TLS"),
+    ("tls error", Outcome.TLS_FAILED, "the TLS handshake failed"),
+    ("tls read operation did not complete", Outcome.TLS_FAILED, "the TLS handshake was not over in time"),
+    ("tcp i/o error", Outcome.CONNECTION_LOST, "the connection broke while it was used; look into the peer's log"),
+    (
         "tcp initialization error",
         Outcome.CONNECT_TIMEOUT,
         "the connection was not opened in time; the peer is off, or a firewall drops",
     ),
     ("no acceptable presentation contexts", Outcome.CONTEXT_NOT_ACCEPTED, "Verification was not accepted"),
     ("dimse no data available", Outcome.ECHO_TIMEOUT, "C-ECHO was not answered in time; the service may hang"),
-    ("unrecognized pdu type", Outcome.NOT_DICOM, "the answer is not DICOM; check the port in the inventory"),
+    ("unrecognized pdu type", Outcome.NOT_DICOM, "the answer is not DICOM; check the port"),
     ("network read timeout", Outcome.ASSOCIATION_TIMEOUT, "the association request was not answered in time"),
 )
 _LOST = "peer aborted association"
 
 
-def make_echoscu_arguments(target: EchoTarget) -> tuple[str, ...]:
+CANNOT_PRESENT = (
+    "it forbids forwarding, the peer wants our certificate, and our private key is not given to its echoscu; allow"
+    " forwarding for fleet's user (AllowTcpForwarding local)"
+)
+_SYSTEM_AUTHORITIES = "/etc/ssl/certs"
+_STDIN = "/dev/stdin"
+
+
+def why_not(target: EchoTarget) -> str | None:
+    """What keeps echoscu from asking a target at all; None where it can."""
+    tls = target.tls
+    if tls is None or (tls.certificate is None and tls.crl_file is None and tls.ca_file is None):
+        return None
+    if tls.certificate is not None:
+        return CANNOT_PRESENT
+    return "it forbids forwarding, and our files of authorities and revocations are not on it for its echoscu"
+
+
+def make_echoscu_input(target: EchoTarget) -> bytes:
+    """What it reads: the authorities that it may trust, which are no secret; nothing where TLS is not wanted."""
+    return (target.tls.ca_pem or "").encode() if target.tls is not None else b""
+
+
+def make_echoscu_arguments(target: EchoTarget, echoes: int = 1) -> tuple[str, ...]:
     """Its options for a target, without the program's path; echoscu counts in whole seconds."""
     times = target.timeouts
     limits = (("-to", times.connect_s), ("-ts", times.acse_s), ("-ta", times.acse_s), ("-td", times.dimse_s))
     options = [word for option, seconds in limits for word in (option, str(max(1, math.ceil(seconds))))]
+    if echoes > 1:
+        options += ["--repeat", str(echoes)]
+    if target.tls is not None:
+        trusted = ["+cf", _STDIN] if target.tls.ca_pem else ["+cd", _SYSTEM_AUTHORITIES]
+        options += ["+tla", *(trusted if target.tls.require_certificate else ["-ic"])]
     return ("-v", "-aet", target.calling, "-aec", target.ae_title, *options, target.address, str(target.port))
 
 
-def classify_echoscu(target: EchoTarget, status: int, output: str, elapsed_s: float) -> EchoResult:
+def classify_echoscu(target: EchoTarget, status: int, output: str, elapsed_s: float, echoes: int = 1) -> EchoResult:
     """The result that echoscu's words mean; words that nobody knows are `unknown` and shown."""
-    result = _classify(target, status, output)
+    result = _classify(target, status, output, echoes)
     how = f"asked by dcmtk's echoscu on {target.source}, which forbids forwarding"
+    if echoes > 1:
+        how += f"; {len(_ANSWER.findall(output))} of {echoes} echoes were answered, the time of each is not told there"
     detail = f"{result.detail}; {how}" if result.detail else how
     warnings = result.warnings
     if target.overridden:
         warnings += (f"asked although policy spares it: {target.overridden}",)
+    if result.outcome is Outcome.ANSWERED and target.tls is not None and target.tls.check_name:
+        warnings += ("echoscu verified the peer's chain, but cannot compare the name in its certificate",)
     if result.outcome is Outcome.ANSWERED and target.expect is not None:
         warnings += ("what is expected of it beyond C-ECHO cannot be asked by echoscu, and was not",)
     return result._replace(detail=detail, warnings=warnings, elapsed_s=elapsed_s)
 
 
-def _classify(target: EchoTarget, status: int, output: str) -> EchoResult:
+def _classify(target: EchoTarget, status: int, output: str, echoes: int) -> EchoResult:
     text = output.lower()
-    answer = re.search(r"received echo response \(([^)\n]*)", text)
-    if answer is not None:
-        return _classify_answer(target, answer.group(1))
+    answers = _ANSWER.findall(text)
+    failed = [words for words in answers if words != "success"]
+    if failed or len(answers) >= echoes:  # else it ended in the middle, and said how
+        return _classify_answer(target, (failed or answers)[0])
     if "association rejected" in text:
         return EchoResult(target, Outcome.ASSOCIATION_REJECTED, detail=_describe_rejection(target, output))
     for words, outcome, detail in _WORDS:

@@ -116,7 +116,7 @@ def _ask(transport: Transport, target: EchoTarget, brakes: Brakes, workshop: Wor
         result = echo_through(
             open_channel, target, stop=brakes.is_stopped, workshop=workshop, echoes=brakes.settings.repeat
         )
-        return ask_by_echoscu(transport, target) if forbidden else result
+        return ask_by_echoscu(transport, target, echoes=brakes.settings.repeat) if forbidden else result
 
 
 # In this order: what the host says comes behind what push says of it. All else is the prober's trouble, not the peer's.

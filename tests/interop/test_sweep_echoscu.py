@@ -17,10 +17,12 @@ from fleet.push.ssh.connector import SshConnector
 from fleet.push.transport import Transport
 from fleet.verify.echoscu import ECHOSCU_PATHS, classify_echoscu, make_echoscu_arguments
 from fleet.verify.settings import SweepSettings
-from fleet.verify.values import EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
+from fleet.verify.values import ClientCertificate, EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
 from fleet.workflow.on_host import ask_by_echoscu
 from fleet.workflow.tunnel import Brakes, ask_through
+from tests.interop.test_sweep_dcmtk import storescp
 from tests.push.ssh_server import SSHD, SshServer, find_free_port, run_sshd
+from tests.verify.certificates import make_authority, make_certificate
 from tests.verify.peers import ACCEPT, ANSWER, RELEASED, Script, answer_well, read_pdu, replies, serving
 
 ECHOSCU = ECHOSCU_PATHS[0]
@@ -137,10 +139,41 @@ def test_titles_reach_the_peer_whole_whatever_signs_they_hold(strict_host: Trans
     assert seen[0][10:42] == b"$(id)`;'\" A".ljust(16) + b"-aet *".ljust(16)
 
 
-def test_tls_cannot_be_asked_that_way_and_it_is_said(strict_host: Transport) -> None:
-    result = ask_by_echoscu(strict_host, replace(make_target(104), tls=TlsSettings()))
+def test_tls_is_asked_that_way_with_our_authorities_and_what_is_not_compared_is_said(
+    strict_host: Transport, tmp_path: Path
+) -> None:
+    ours, other = make_authority("Ours"), make_authority("Other")
+    certificate, key = make_certificate(ours, ["127.0.0.1"], 30)
+    for name, text in (("ca", ours.pem), ("cert", certificate), ("key", key)):
+        (tmp_path / f"{name}.pem").write_text(text)
+    paths = [str(tmp_path / f"{name}.pem") for name in ("key", "cert", "ca")]
+    with storescp(tmp_path, "+tls", *paths[:2], "+cf", paths[2], "-ic") as port, serving(answer_well) as plain:
+        good, strange, no_tls = (
+            ask_by_echoscu(strict_host, replace(make_target(to), tls=TlsSettings(ca_pem=authority.pem)))
+            for to, authority in ((port, ours), (port, other), (plain.port, ours))
+        )
+    assert (good.outcome, good.status) == (Outcome.ANSWERED, 0), good
+    assert any("cannot compare the name" in warning for warning in good.warnings)
+    assert (strange.outcome, "do not trust" in strange.detail) == (Outcome.TLS_FAILED, True)
+    assert no_tls.outcome is Outcome.TLS_FAILED
+
+
+def test_our_private_key_is_never_given_to_a_host_and_it_is_said(strict_host: Transport) -> None:  # T39
+    tls = TlsSettings(ca_pem="x", certificate=ClientCertificate(b"public", b"SECRET-KEY"))
+    result = ask_by_echoscu(strict_host, replace(make_target(104), tls=tls))
     assert result.outcome is Outcome.UNKNOWN
-    assert "TLS files are not on it" in result.detail
+    assert "our private key is not given to its echoscu" in result.detail
+    assert "SECRET-KEY" not in result.detail
+
+
+def test_several_echoes_are_asked_that_way_and_an_end_in_the_middle_is_no_answer(strict_host: Transport) -> None:
+    answers = [make_command_pdu(1, EchoRSP(number, 0)).encode() for number in (1, 2, 3)]
+    with serving(replies(ACCEPT, *answers, RELEASED)) as peer, serving(replies(ACCEPT, *answers[:2])) as broken:
+        whole = ask_by_echoscu(strict_host, make_target(peer.port), echoes=3)
+        cut = ask_by_echoscu(strict_host, make_target(broken.port), echoes=3)
+    assert (whole.outcome, "3 of 3 echoes were answered" in whole.detail) == (Outcome.ANSWERED, True)
+    assert cut.outcome in (Outcome.CONNECTION_LOST, Outcome.ASSOCIATION_ABORTED), cut
+    assert "2 of 3 echoes were answered" in cut.detail
 
 
 def test_a_host_without_echoscu_says_what_to_do(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def test_strangers_are_named(head: bytes, name: str) -> None:
 
 def test_a_stranger_without_a_name_is_shown_as_hex_and_never_as_text() -> None:  # T53
     assert describe_stranger(b"\x1b[2J<script>") == (
-        "the answer is not DICOM (it begins 1b 5b 32 4a 3c 73 63 72 69 70 74 3e); check the port in the inventory"
+        "the answer is not DICOM (it begins 1b 5b 32 4a 3c 73 63 72 69 70 74 3e); check the port"
     )
 
 

@@ -1,6 +1,7 @@
 # C-ECHO by a program of the host's own, by absolute path: PATH may lead to another of the same name.
 
-# seconds, paths of candidates up to `--`, then the program's words: what it said, its status last.
+# seconds, paths of candidates up to `--`, then the program's words; what it reads in base64 on stdin: what it
+# said, its status last.
 echo_by() {
   limit=$1
   shift
@@ -13,6 +14,6 @@ echo_by() {
   if [ -z "$found" ]; then
     say missing
   else
-    say "said $(blob "$({ timeout -k 2 "$limit" "$found" "$@" 2>&1; echo "status $?"; } | tail -c 20000)")"
+    say "said $(blob "$({ base64 -d | timeout -k 2 "$limit" "$found" "$@" 2>&1; echo "status $?"; } | tail -c 20000)")"
   fi
 }

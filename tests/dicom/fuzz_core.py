@@ -14,7 +14,7 @@ import random
 import resource
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,9 @@ SAMPLES = (
 )
 QUESTION = Question("CALLED", "CALLING")
 REQUEST = make_associate_rq(QUESTION).encode()
+MEMORY = Preparer()
+for _known in (DCMTK_AC, DCMTK_ECHO_RSP, RELEASE_RP, RELEASE_RQ, *SAMPLES[4:]):
+    MEMORY.decode(_known)
 MOST_GROWTH_BYTES = 64 * 1024 * 1024
 
 
@@ -94,6 +97,33 @@ def _hear(association: Association, data: bytes, step: int) -> None:
     association.transport_closed()
 
 
+def _hear_both_ways(data: bytes, step: int) -> None:
+    """By memory and by reading: equal events, equal answers, equal state."""
+    one, other = Requestor(16_384, MEMORY.decode, MEMORY.recall), Requestor(16_384, Preparer().decode)
+    for association in (one, other):
+        association.associate(REQUEST)
+        association.transport_confirmed()
+    # Cut as PDUs are: what is whole in a segment is what memory can know.
+    for segment in _segments(data, step):
+        heard = [one.hear(segment)]
+        while heard[-1] is not None:
+            heard.append(one.next_event())
+        other.receive(segment)
+        read = [other.next_event()]
+        while read[-1] is not None:
+            read.append(other.next_event())
+        assert str(heard) == str(read), "memory tells something else than the bytes"
+        assert (one.data_to_send(), one.state) == (other.data_to_send(), other.state), "memory leads elsewhere"
+
+
+def _segments(data: bytes, step: int) -> Iterator[bytes]:
+    at = 0
+    while at < len(data):
+        size = 6 + int.from_bytes(data[at + 2 : at + 6], "big") if step % 4 else step
+        yield data[at : at + size]
+        at += size
+
+
 def _hold_dialogue(data: bytes, step: int) -> None:
     dialogue = EchoDialogue(QUESTION, Timeouts(), Preparer(), port=104)
     dialogue.start(0.0, 10.0)
@@ -107,7 +137,7 @@ def _hold_dialogue(data: bytes, step: int) -> None:
     assert dialogue.outcome is not None, "a dialogue ended without an outcome"
 
 
-READERS = (_read_pdus, _read_command, _hear_as_requestor, _hear_as_acceptor, _hold_dialogue)
+READERS = (_read_pdus, _read_command, _hear_as_requestor, _hear_as_acceptor, _hold_dialogue, _hear_both_ways)
 
 
 def mutate(chance: random.Random) -> bytes:

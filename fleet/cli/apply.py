@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from fleet.cli.door import Door, door
+from fleet.cli.limit import tell_limit
 from fleet.cli.running import CHANGES, close_progress, tell_run
 from fleet.errors import UsageError
 from fleet.inventory.settings import parse_duration
@@ -59,6 +60,7 @@ def command(door: Door, planfile: str | None, **options: Any) -> int:
         raise UsageError("nobody is here to ask: give --yes, or --check to only look; nothing was contacted")
 
     def act(story: Story) -> None:
+        tell_limit(door, story)
         planned = story.plan(None, permissions)
         if options["check"]:
             return

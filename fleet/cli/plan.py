@@ -3,6 +3,7 @@
 import click
 
 from fleet.cli.door import Door, door
+from fleet.cli.limit import tell_limit
 from fleet.cli.running import CHANGES, tell_run
 from fleet.workflow.story import Permissions, Story
 
@@ -19,8 +20,9 @@ def command(door: Door, adopt: bool, allow_removal: int, forget_host: tuple[str,
     not count).
     """
     permissions = Permissions(adopt, allow_removal, forget_host)
-    return tell_run(door, "plan", lambda story: _plan(story, permissions))
+    return tell_run(door, "plan", lambda story: _plan(door, story, permissions))
 
 
-def _plan(story: Story, permissions: Permissions) -> None:
+def _plan(door: Door, story: Story, permissions: Permissions) -> None:
+    tell_limit(door, story)
     story.plan(None, permissions)

@@ -6,11 +6,12 @@ from pathlib import Path
 import click
 
 from fleet.cli.door import Door, door
+from fleet.cli.limit import tell_limit
 from fleet.cli.running import OUTPUTS, tell_run
 from fleet.documents import package_folder
 from fleet.errors import UnreadableFile
 from fleet.playbook import perform, read_playbook
-from fleet.workflow.story import Permissions
+from fleet.workflow.story import Permissions, Story
 
 
 @click.command("run")
@@ -28,7 +29,14 @@ def command(door: Door, playbook: Path, adopt: bool, allow_removal: int, forget_
     path = _find(playbook)
     plays = read_playbook(path)
     permissions = Permissions(adopt, allow_removal, forget_host)
-    return tell_run(door, f"run {path.name}", lambda story: perform(plays, story, permissions), playbook=path.name)
+    changes = any(step.verb in {"plan", "apply"} for play in plays for step in play.steps)
+
+    def act(story: Story) -> None:
+        if changes:
+            tell_limit(door, story)
+        perform(plays, story, permissions)
+
+    return tell_run(door, f"run {path.name}", act, playbook=path.name)
 
 
 def _find(playbook: Path) -> Path:

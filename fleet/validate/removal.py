@@ -4,7 +4,7 @@ Against what was last applied: more than ten entities or hosts gone, or a fifth 
 refused unless the operator says how many may go. Pure: who was there comes from the history, by the workflow.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 from fleet.errors import Location, Problem
 from fleet.validate.context import error, few
@@ -28,6 +28,25 @@ def check_removal(
         if is_suspicious(len(vanished), before) and len(vanished) > allowed:
             problems.append(_refusal(kind, vanished, len(before)))
     return problems
+
+
+def check_still_sent(senders: Mapping[str, Collection[str]], titles: Names, allowed: int) -> list[Problem]:
+    """Titles that vanished although others still send to them: `senders` by title, of the last applied run.
+
+    A scanner sends where it was told until somebody tells it otherwise, and nobody is there any more.
+    """
+    missed = {title: sorted(titles & set(who)) for title, who in senders.items() if title not in titles}
+    missed = {title: who for title, who in sorted(missed.items()) if who}
+    if len(missed) <= allowed:
+        return []
+    told = "; ".join(
+        f"{title}, which {few(who)} still send{'s' if len(who) == 1 else ''} to" for title, who in missed.items()
+    )
+    text = (
+        f"{len(missed)} of the titles that are gone since the last applied run still receive: {told}; first let"
+        f" them send elsewhere, or say --allow-removal={len(missed)} if it is meant"
+    )
+    return [error(CODE, text, Location("inventory"), about=tuple(missed))]
 
 
 def is_suspicious(vanished: int, before: Collection[str]) -> bool:

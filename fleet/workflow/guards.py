@@ -9,13 +9,20 @@ from collections.abc import Collection
 from fleet.errors import InvalidInventory, Location, Problem, Severity
 from fleet.inventory.model import Inventory
 from fleet.report.history import History
-from fleet.validate.removal import CODE, check_removal
+from fleet.validate.removal import CODE, check_removal, check_still_sent
+from fleet.workflow.context import Context
+from fleet.workflow.kept import open_snapshot
 
 
 def check_guards(
-    inventory: Inventory, history: History | None, allow_removal: int, forget_hosts: Collection[str]
+    inventory: Inventory,
+    history: History | None,
+    allow_removal: int,
+    forget_hosts: Collection[str],
+    context: Context,
 ) -> None:
-    """Raise `InvalidInventory` where more vanished than was allowed, or a host without a word about it."""
+    """Raise `InvalidInventory` where more vanished than was allowed, a title that others still send to, or a host
+    without a word about it."""
     if history is None:
         return
     hosts = frozenset(inventory.hosts)
@@ -25,10 +32,29 @@ def check_guards(
         titles = frozenset(title for entity in inventory.entities for title in entity.titles)
         expected = before.hosts - frozenset(forget_hosts)
         problems = check_removal(before.titles, expected, titles, hosts, allow_removal)
+        if not problems and before.titles - titles:
+            problems = check_still_sent(_senders(history, before.run_id, context), titles, allow_removal)
     gone = sorted(history.known_hosts() - hosts - frozenset(forget_hosts))
     problems += [_host_gone(name) for name in gone]
     if problems:
         raise InvalidInventory(tuple(problems))
+
+
+def _senders(history: History, run_id: str, context: Context) -> dict[str, set[str]]:
+    """Who sent to whom when a run was applied, by the flows of its inventory."""
+    snapshot = history.inventory_of(run_id)
+    if snapshot is None:
+        return {}
+    found: dict[str, set[str]] = {}
+    with open_snapshot(snapshot, context) as (_, old):
+        for flow in old.peers.flows:
+            if "storage" not in flow.flow.services:
+                continue
+            for destination in flow.destinations:
+                senders = {title for source in flow.sources_for(destination) for title in source.titles}
+                for title in destination.titles:
+                    found.setdefault(title, set()).update(senders)
+    return found
 
 
 def unforgotten(history: History | None, forget_hosts: Collection[str]) -> list[str]:

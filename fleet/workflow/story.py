@@ -163,7 +163,7 @@ class Story:
         """What would change, and which boxes a person has to change; changes nothing."""
         allowed = permissions or Permissions()
         reading = self.reading
-        check_guards(reading.inventory, self._history, allowed.allow_removal, allowed.forget_hosts)
+        check_guards(reading.inventory, self._history, allowed.allow_removal, allowed.forget_hosts, self.context)
         self.ledger.note(*allowed.describe(), *unguarded(reading.inventory, self._history))
         self.ledger.note(*unforgotten(self._history, allowed.forget_hosts))
         chosen = self.hosts(hosts)

@@ -1,8 +1,11 @@
 """Slips of a newcomer: each is told once, in words that lead on, and never passes for all being well."""
 
+import json
+
 import pytest
 
 from fleet.dicom.pdu import AssociateRJ
+from fleet.errors import HostError
 from tests.cli.doors import Door
 from tests.verify.peers import Peer, replies, serving
 from tests.workflow.scenes import HEAD, NOTE, host_rows
@@ -111,6 +114,16 @@ def test_an_apply_that_was_refused_before_any_contact_is_not_the_last_apply(host
     assert hosts("apply", "--yes").status == 2
     line = next(line for line in hosts("report").out.splitlines() if line.startswith("last apply"))
     assert "exit status 0" in line
+
+
+def test_the_hosts_that_a_limit_means_are_told_before_anything_happens(hosts: Door) -> None:
+    hosts.machines["north-1"].failures["observe"] = HostError("it fell over", phase="observe")
+    for verb in (("plan",), ("apply", "--yes", "--hold-down", "0s"), ("run", "apply")):
+        said = hosts(*verb, "-l", "north-1, site=north !north-2")
+        assert said.err.startswith("--limit north-1, site=north !north-2 means 1 host: north-1\n"), verb
+        assert json.loads(hosts(*verb, "-l", "site=north", "-o", "json").out), "stdout stays one document"
+    assert "means 2 hosts: north-1, north-2" in hosts("plan", "-l", "site=north").err
+    assert "means" not in hosts("plan").err + hosts("plan", "-q", "-l", "site=north").err
 
 
 def test_a_misspelt_forget_host_is_told_already_by_plan(hosts: Door) -> None:

@@ -1,7 +1,7 @@
 """The guard against a half-empty inventory."""
 
 from fleet.errors import Problem
-from fleet.validate.removal import Names, check_removal
+from fleet.validate.removal import Names, check_removal, check_still_sent
 
 
 def titles(count: int) -> Names:
@@ -55,3 +55,19 @@ def test_an_exchange_counts_what_vanished_and_not_the_sum() -> None:  # T19
 def test_a_first_run_and_a_growing_fleet_are_let_through() -> None:
     assert check(0, 50) == []
     assert check(50, 500) == []
+
+
+SENDERS = {"ARCHIVE": {"CT01", "CT02"}, "STORE": {"ARCHIVE"}, "WS01": set[str]()}
+
+
+def test_a_title_that_others_still_send_to_does_not_go_without_a_word() -> None:  # T19
+    (problem,) = check_still_sent(SENDERS, frozenset({"CT01", "CT02", "STORE"}), 0)
+    assert problem.subjects == ("ARCHIVE",)
+    assert "ARCHIVE, which CT01, CT02 still send to" in problem.message
+    assert "--allow-removal=1" in problem.message
+    assert check_still_sent(SENDERS, frozenset({"CT01", "CT02", "STORE"}), 1) == []
+
+
+def test_a_title_whose_senders_went_with_it_and_one_that_nobody_sent_to_may_go() -> None:
+    assert check_still_sent(SENDERS, frozenset({"STORE"}), 0) == []
+    assert check_still_sent(SENDERS, frozenset({"CT01", "CT02", "ARCHIVE", "STORE"}), 0) == []

@@ -51,6 +51,32 @@ def test_what_somebody_allows_to_vanish_may(three: Scene) -> None:  # T19
     assert three.run(lambda story: story.plan(), "plan").exit_status == 0  # it is the new truth from now on
 
 
+SENT = """\
+entities:
+  - {ae_title: CT01, kind: modality, address: 127.0.40.1, listens: false}
+  - {ae_title: CT02, kind: modality, address: 127.0.40.2, listens: false}
+  - {ae_title: OTHER, kind: archive, address: 127.0.40.8, port: 104, provides: [verification, storage]}
+flows:
+  - {from: "kind=modality", to: "kind=archive", services: [storage]}
+"""
+STORE = "  - {ae_title: STORE, kind: archive, address: 127.0.40.9, port: 104, provides: [verification, storage]}\n"
+
+
+def test_a_title_that_others_still_send_to_goes_only_when_somebody_says_so(three: Scene) -> None:  # T19
+    text = HEAD + host_rows(tuple(three.machines)) + NOTE
+    three.write(text + SENT.replace("flows:", f"{STORE}flows:"))
+    apply_all(three)
+    three.contacted.clear()
+    three.write(text + SENT)
+    report = three.run(lambda story: story.plan(), "plan")
+    assert (report.exit_status, codes(report)) == (2, ["removal-refused"])
+    assert "STORE, which CT01, CT02 still send to" in report.problems[0].message
+    assert three.contacted == []
+    report = three.run(lambda story: story.apply(at_once(), None, Permissions(allow_removal=1)))
+    assert report.exit_status == 0
+    assert any("--allow-removal" in notice for notice in report.notices), "it is recorded"
+
+
 def test_a_run_in_which_one_host_failed_still_sets_the_guard(three: Scene) -> None:  # T19
     text = HEAD + host_rows(tuple(three.machines)) + NOTE
     three.write(text + boxes(10))

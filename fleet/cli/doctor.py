@@ -35,7 +35,8 @@ def command(door: Door, sudoers: str | None) -> int:
         findings.append(Finding("inventory", text, False))
     else:
         with open_connector(reading.inventory, door) as connector:
-            findings += examine_hosts(context, reading.hosts(door.selector(reading.inventory.name)), connector)
+            hosts = reading.hosts(door.selector(reading.inventory.name))
+            findings += examine_hosts(context, hosts, connector, reading.inventory)
     if door.output == "json":
         rows = [{"what": each.what, "says": each.says, "good": each.good} for each in findings]
         door.tell(json.dumps({"schema": "fleet.doctor/1", "findings": rows}, indent=1))

@@ -10,7 +10,7 @@ from fleet.inventory.settings import parse_duration
 from fleet.render import certificates
 from fleet.render.artifacts import RenderedFile, RenderedService
 from fleet.render.collect import Collection
-from fleet.render.relay_document import RELAY_DRAIN_S, Shown, make_document
+from fleet.render.relay_document import RELAY_DRAIN_S, Document, Shown, make_document
 from fleet.render.session import Session
 from fleet.render.views import make_entity_view, make_instance_view
 from fleet.targets import dcmqrscp, relay, shell, storescp, systemd, wlmscpfs
@@ -180,13 +180,12 @@ def _render_relay(process: _Process) -> None:
         check=relay.make_config_check(python),
         reloads=(process.unit,),
     )
-    listen = document["listen"]
     variables = {
         "config_path": path,
         "python": python,
         "program": relay.PROGRAM,
         # What a reload cannot change stands in the unit, which is restarted when it changes.
-        "fixed": f"{listen['address']} port {listen['port']}, spool {spool}, PDUs of {document['max_pdu_bytes']} bytes",
+        "fixed": _describe_fixed(document),
         "cache": f"fleet-relay-{process.stem.replace(':', '=')}",  # a colon there would ask systemd for a link
     }
     process.unit_file("relay.service.j2", variables, (spool,))
@@ -217,6 +216,15 @@ def _render_tls(process: _Process, service: str, shown: Shown) -> None:
         add(certificates.render_authority(inventory, host, tls["callers_ca"], units))
     for file in certificates.render_own(inventory, host, tls["certificate"], reader, units):
         add(file)
+
+
+def _describe_fixed(document: Document) -> str:
+    listen, tls = document["listen"], document["receive"]["tls"]
+    secure = f", TLS on port {tls['port'] or listen['port']}" if tls else ""
+    return (
+        f"{listen['address']} port {listen['port']}{secure}, spool {document['spool']},"
+        f" PDUs of {document['max_pdu_bytes']} bytes"
+    )
 
 
 def _required(settings: Mapping[str, Any], name: str) -> Any:

@@ -36,14 +36,14 @@ def render_hosts(reading: Reading, context: Context, names: Sequence[str] | None
         reading.peers,
         template_folder=context.templates,
         only=names,
-        programs=_read_programs(reading.inventory),
+        programs=read_programs(reading.inventory),
     )
     if problems:
         raise InvalidInventory(tuple(problems))
     return rendered
 
 
-def _read_programs(inventory: Inventory) -> Mapping[str, Program]:
+def read_programs(inventory: Inventory) -> Mapping[str, Program]:
     """The files that hosts of this inventory get as they are: the relay's program where there is a relay."""
     if not any(entity.engine == "relay" and entity.instances for entity in inventory.entities):
         return {}

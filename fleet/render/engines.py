@@ -220,7 +220,7 @@ def _render_tls(process: _Process, service: str, shown: Shown) -> None:
 
 def _describe_fixed(document: Document) -> str:
     listen, tls = document["listen"], document["receive"]["tls"]
-    secure = f", TLS on port {tls['port'] or listen['port']}" if tls else ""
+    secure = f", TLS on port {tls.get('port') or listen['port']}" if tls else ""
     return (
         f"{listen['address']} port {listen['port']}{secure}, spool {document['spool']},"
         f" PDUs of {document['max_pdu_bytes']} bytes"

@@ -5,7 +5,7 @@ import json
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +19,7 @@ from fleet.relay.values import Destination, Endpoint
 from fleet.targets.relay import PROGRAM, PYTHON
 from tests.lab.hospital import Hospital, wait_until
 from tests.lab.hosts import LabHost
-from tests.lab.images import KINDS, find_files, read_digests
+from tests.lab.images import KINDS, Digests, find_files, read_digests
 from tests.lab.laboratory import Lab, read_cache_folder
 from tests.lab.python_layer import open_python_layer
 
@@ -33,6 +33,7 @@ PACS_FOLDER, SAFE_FOLDER = "/var/lib/dcmtk/GATE_PACS", "/srv/safe"
 ORTHANC_FOLDER = "/var/lib/orthanc/db-v6"
 SAFE_NAME = "safe.gate.example"
 UID_ROOT = "1.2.826.0.1.3680043.10."
+Read = Callable[[Sequence[Path]], Digests]
 
 INVENTORY = """\
 fleet:
@@ -133,38 +134,37 @@ class Gate:
 
     # -- the destinations ----------------------------------------------------------------------------------
 
-    def in_archive(self) -> Mapping[str, tuple[str, str]]:
-        return read_digests(find_files(self.stores.disk / PACS_FOLDER.lstrip("/")))
+    def in_archive(self, read: Read = read_digests) -> Digests:
+        return read(find_files(self.stores.disk / PACS_FOLDER.lstrip("/")))
 
-    def in_safe(self) -> Mapping[str, tuple[str, str]]:
-        return read_digests(find_files(self.stores.disk / SAFE_FOLDER.lstrip("/")))
+    def in_safe(self, read: Read = read_digests) -> Digests:
+        return read(find_files(self.stores.disk / SAFE_FOLDER.lstrip("/")))
 
-    def in_vendor_s_box(self) -> Mapping[str, tuple[str, str]]:
-        found = read_digests(find_files(self.vendor.disk / ORTHANC_FOLDER.lstrip("/")))
+    def in_vendor_s_box(self, read: Read = read_digests) -> Digests:
+        found = read(find_files(self.vendor.disk / ORTHANC_FOLDER.lstrip("/")))
         return {uid: digest for uid, digest in found.items() if uid.startswith(UID_ROOT)}
 
 
 @contextmanager
 def open_gate(lab: Lab) -> Iterator[Gate]:
-    """Two more hosts with nothing on them but logins, applied, and gone again at the end."""
-    relay = lab.add_host("gate-1", ADDRESS, open_python_layer(read_cache_folder()))
+    """Two more hosts with nothing on them but logins, and gone again at the end. Both have a Python."""
+    places = {"gate-1": ADDRESS, "gate-2": STORES}
     try:
-        stores = lab.add_host("gate-2", STORES)
-        try:
-            folder = lab.controller.home / "gate"
-            (folder / "inventory").mkdir(parents=True)
-            relay.run("useradd --system --no-create-home --shell /usr/sbin/nologin fleet-relay", check=True)
-            make_certificates(folder)
-            start_safe(stores, folder)
-            text = INVENTORY.replace("@gate-1", relay.host_key).replace("@gate-2", stores.host_key)
-            (folder / "inventory" / "gate.yml").write_text(text, encoding="utf-8")
-            (folder / "inventory" / "ca.pem").write_text((folder / "ca.pem").read_text(), encoding="ascii")
-            hospital = Hospital(lab, folder / "inventory", folder / "history.sqlite")
-            yield Gate(hospital, relay, stores, lab["vendor-box"], folder)
-        finally:
-            lab.remove_host("gate-2")
+        relay, stores = lab.add_hosts(places, open_python_layer(read_cache_folder()))
+        folder = lab.controller.home / "gate"
+        (folder / "inventory").mkdir(parents=True)
+        relay.run("useradd --system --no-create-home --shell /usr/sbin/nologin fleet-relay", check=True)
+        make_certificates(folder)
+        start_safe(stores, folder)
+        text = INVENTORY.replace("@gate-1", relay.host_key).replace("@gate-2", stores.host_key)
+        (folder / "inventory" / "gate.yml").write_text(text, encoding="utf-8")
+        (folder / "inventory" / "ca.pem").write_text((folder / "ca.pem").read_text(), encoding="ascii")
+        hospital = Hospital(lab, folder / "inventory", folder / "history.sqlite")
+        yield Gate(hospital, relay, stores, lab["vendor-box"], folder)
     finally:
-        lab.remove_host("gate-1")
+        for name in places:
+            if name in lab.hosts:
+                lab.remove_host(name)
 
 
 def make_certificates(folder: Path) -> None:
@@ -263,7 +263,7 @@ def make_parcel(path: Path) -> Parcel:
     )
 
 
-def only(found: Mapping[str, tuple[str, str]], uids: Iterable[str]) -> dict[str, tuple[str, str]]:
+def only(found: Digests, uids: Iterable[str]) -> dict[str, tuple[str, str]]:
     """Some of what was found, by UID."""
     wanted = set(uids)
     return {uid: digest for uid, digest in found.items() if uid in wanted}

@@ -2,7 +2,8 @@
 
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Mapping
+from array import array
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,25 +121,48 @@ def _add_content(image: Dataset, chance: random.Random) -> None:
     image.CompletionFlag, image.VerificationFlag = "COMPLETE", "UNVERIFIED"
 
 
-def read_digests(files: Iterator[Path] | list[Path]) -> Mapping[str, tuple[str, str]]:
-    """By SOP Instance UID: the transfer syntax, and a hash of what the instance is there for."""
-    return dict(map(_read_digest, files))
+Digests = Mapping[str, tuple[str, str]]
 
 
-def _read_digest(path: Path) -> tuple[str, tuple[str, str]]:
-    image = dcmread(path, force=True)
+def read_digests(files: Iterable[Path]) -> Digests:
+    """By SOP Instance UID: the transfer syntax, and a hash of the bytes that the instance is there for."""
+    found = {}
+    for path in files:
+        image = dcmread(path, force=True)
+        found[str(image.SOPInstanceUID)] = (str(image.file_meta.TransferSyntaxUID), _hash(_read_payload(image)))
+    return found
+
+
+def read_values(files: Iterable[Path]) -> Digests:
+    """The same of values: in which of the uncompressed transfer syntaxes they came does not count."""
+    found = {}
+    for path in files:
+        image = dcmread(path, force=True)
+        syntax, payload = str(image.file_meta.TransferSyntaxUID), _read_payload(image)
+        if syntax == BIG and image.get("BitsAllocated") == 16:
+            words = array("H", payload)
+            words.byteswap()
+            payload = words.tobytes()
+        found[str(image.SOPInstanceUID)] = ("" if syntax in {IMPLICIT, LITTLE, BIG} else syntax, _hash(payload))
+    return found
+
+
+def _hash(payload: bytes) -> str:
+    return hashlib.sha256(payload).hexdigest()
+
+
+def _read_payload(image: Dataset) -> bytes:
     payload: bytes = image.get("PixelData") or image.get("EncapsulatedDocument") or _describe(image)
-    syntax = str(image.file_meta.TransferSyntaxUID)
-    return str(image.SOPInstanceUID), (syntax, hashlib.sha256(payload).hexdigest())
+    return payload
 
 
 def _describe(image: Dataset) -> bytes:
     return str(image.ContentSequence[0].TextValue).encode()
 
 
-def find_files(folder: Path, is_whole: Callable[[Path], bool] = lambda _path: True) -> list[Path]:
+def find_files(folder: Path) -> list[Path]:
     """Every Part 10 file below a folder."""
-    return [path for path in folder.rglob("*") if path.is_file() and is_whole(path) and _is_part_10(path)]
+    return [path for path in folder.rglob("*") if path.is_file() and _is_part_10(path)]
 
 
 def _is_part_10(path: Path) -> bool:

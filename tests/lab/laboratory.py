@@ -77,10 +77,16 @@ class Lab:
 
     def add_host(self, name: str, address: str, *layers: Path) -> LabHost:
         """One more machine on the same switch, `layers` over its root folder; earlier hosts do not know its name."""
-        place = replace(self._place, lower_folders=(*layers, *self._place.lower_folders))
-        host = self.hosts[name] = LabHost(name, address, place)
-        self._boot([host], install=True)
+        (host,) = self.add_hosts({name: address}, *layers)
         return host
+
+    def add_hosts(self, addresses: Mapping[str, str], *layers: Path) -> list[LabHost]:
+        """Several at once."""
+        place = replace(self._place, lower_folders=(*layers, *self._place.lower_folders))
+        hosts = [LabHost(name, address, place) for name, address in addresses.items()]
+        self.hosts |= {host.name: host for host in hosts}
+        self._boot(hosts, install=True)
+        return hosts
 
     def remove_host(self, name: str) -> None:
         """For a machine that one test added."""

@@ -11,6 +11,7 @@ import signal
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -203,8 +204,9 @@ def _count_still(folder: Path) -> dict[str, int]:
 
 
 def _write_line(line: str) -> None:
-    sys.stderr.write(line + "\n")
-    sys.stderr.flush()
+    with suppress(OSError):  # a log that takes no more (its disk full, its reader gone) must not stop what is logged
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
 
 
 def run(path: Path) -> int:

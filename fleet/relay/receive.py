@@ -92,6 +92,7 @@ class Receiver:
             now = time.monotonic()
             if now - swept_at >= _SWEEP_S:
                 swept_at = now
+                self._take_answers()  # whose wake-up was lost
                 self._sweep(now)
                 self.beat()
             if self._draining_until is not None and self._is_drained(now):
@@ -278,7 +279,8 @@ class Receiver:
 
     def _answered(self, inbound: Inbound, request: CommandSet, context_id: int, refusal: Refusal | None) -> None:
         self._answers.append((inbound, request, context_id, refusal))
-        os.eventfd_write(self._wake, 1)
+        with suppress(OSError):
+            os.eventfd_write(self._wake, 1)
 
     def _take_answers(self) -> None:
         while self._answers:

@@ -161,6 +161,11 @@ def _connect(path: Path, synchronous: str) -> sqlite3.Connection:
     return connection
 
 
+def is_clean(error: sqlite3.Error) -> bool:
+    """Whether nothing of a transaction that failed like this can be on the disk."""
+    return getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}
+
+
 class Spool:
     """One relay's spool; only one process at a time has it open (T77)."""
 
@@ -178,6 +183,7 @@ class Spool:
         except OSError as error:
             raise SpoolError(f"the spool {folder} cannot be opened: {error}") from error
         self._writing, self._reading = threading.Lock(), threading.Lock()
+        self._is_suspect = False
         try:
             sync_folder(folder)
             # What is acknowledged waits for the disk, what was delivered does not, and who only reads waits for nobody.
@@ -261,13 +267,16 @@ class Spool:
     @contextmanager
     def _transaction(self, connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
         with self._writing:
+            if self._is_suspect and connection is self._durable:
+                self._rewrite()
             connection.execute("BEGIN IMMEDIATE")
             marks = self._marks.take()
             try:
                 _apply(connection, marks)
                 yield connection
                 connection.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
+                self._is_suspect = self._is_suspect or (isinstance(error, sqlite3.Error) and not is_clean(error))
                 self._marks.give_back(marks)
                 with suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
@@ -275,6 +284,17 @@ class Spool:
             if marks:
                 with suppress(OSError):
                     self._marks.settled()
+
+    def _rewrite(self) -> None:
+        """After a failed sync nobody knows what of the journal is on the disk, and the next sync would not say (T61).
+
+        What it holds is copied into the database, which is synced; the journal begins anew. Until that works nothing
+        is recorded, so nothing is acknowledged.
+        """
+        busy, *_ = self._durable.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise sqlite3.OperationalError("the journal cannot be written anew while it is read")
+        self._is_suspect = False
 
     def _applied(self) -> int:
         row = self._durable.execute("SELECT value FROM about WHERE key = 'marks'").fetchone()
@@ -295,8 +315,7 @@ class Spool:
             with self._transaction(self._durable) as connection:
                 return [_add_one(connection, stored, decide) for stored in batch]
         except sqlite3.Error as error:
-            is_clean = getattr(error, "sqlite_errorcode", None) in {sqlite3.SQLITE_FULL, sqlite3.SQLITE_BUSY}
-            raise SpoolFullError(f"the queue cannot be written: {error}", is_clean) from error
+            raise SpoolFullError(f"the queue cannot be written: {error}", is_clean(error)) from error
 
     def redecide(self, now: float, decide: Decide, limit: int = 200) -> int:
         """Ask again about instances whose time to ask has come; returns how many there were."""

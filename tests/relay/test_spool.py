@@ -1,5 +1,7 @@
 """The spool: what is acknowledged stays, what is not leaves no trace."""
 
+import errno
+import os
 import sqlite3
 from pathlib import Path
 
@@ -189,3 +191,45 @@ def test_a_spool_of_the_first_form_is_brought_up_with_what_it_holds(tmp_path: Pa
     again.record_delivered(task, 11.0, sent=("1.2", "1.2.3.4"))
     assert again.read("SELECT state, sent_uid FROM tasks") == [("uncommitted", "1.2.3.4")]
     again.close()
+
+
+def test_after_a_failed_sync_the_journal_begins_anew_before_anything_is_recorded(tmp_path: Path) -> None:
+    # T61
+    spool = Spool(tmp_path / "spool")
+    spool.add([make_stored(spool, "a")], to_archive)
+    journal = tmp_path / "spool" / "queue.sqlite-wal"
+    before = journal.stat().st_size
+    spool._is_suspect = True
+    assert spool.add([make_stored(spool, "b", "1.2.3.5", "bb")], to_archive) == [True]
+    assert not spool._is_suspect
+    assert 0 < journal.stat().st_size < before
+    spool.close()
+
+
+def test_while_the_journal_cannot_begin_anew_nothing_is_recorded(tmp_path: Path) -> None:
+    # T61
+    spool = Spool(tmp_path / "spool")
+    spool.add([make_stored(spool, "a")], to_archive)
+    spool._reader.execute("BEGIN")
+    spool._reader.execute("SELECT count(*) FROM tasks").fetchall()
+    spool._durable.execute("PRAGMA busy_timeout = 50")
+    spool._is_suspect = True
+    with pytest.raises(SpoolFullError):
+        spool.add([make_stored(spool, "b", "1.2.3.5", "bb")], to_archive)
+    spool._reader.execute("COMMIT")
+    assert spool.add([make_stored(spool, "b", "1.2.3.5", "bb")], to_archive) == [True]
+    spool.close()
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT])
+def test_a_spool_that_cannot_be_made_is_told_and_nothing_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """T61: mkdir(2)."""
+
+    def fail(*_arguments: object, **_named: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "mkdir", fail)
+    with pytest.raises(SpoolError, match="cannot be opened"):
+        Spool(tmp_path / "spool")

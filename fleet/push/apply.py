@@ -175,7 +175,9 @@ class _Run:
             result = self.transport.run_script(make_switch_script(self.plan, chosen), deadline_s=deadline_s)
             return parse_switch_reply(self.plan, result)
         except FleetError as error:
-            fate = "whether the switch happened is not known; plan again to see"
+            fate = "whether the switch happened is not known"
+            if chosen.window_s is None:
+                fate += "; plan again to see"
             return make_end(self.plan.host, error, "switch", fate)
 
     def _explain_switch(self, report: SwitchReport) -> HostOutcome:

@@ -50,7 +50,7 @@ class Trial:
         if isinstance(transport, HostOutcome):
             return self.undo(transport)
         self.observer(HostPhase(self.plan.host, "look-again"))
-        found = Look(self.plan, transport, self.settings).judge()
+        found = Look(self.plan, transport, self.settings, fate="").judge()
         if found.outcome is not Outcome.CONVERGED:
             return self.undo(found)
         silent = self._prove(self.until)
@@ -128,15 +128,19 @@ class Trial:
     def _judge_back(self, transport: Transport, why: HostOutcome, report: WindowReport) -> HostOutcome:
         if report.window is Window.NONE:
             return replace(why, detail=f"{why.detail}; the host has nothing of this run to undo: plan again to see")
-        if report.window is not Window.REVERTED:
-            return self._not_back(why, f"the host could not put everything back: {report.detail or report.window}")
         left = Look(self.plan, transport, self.settings).find_not_back()
+        files = f"not as before: {', '.join(left[:5])}" if left else "the files are as before"
+        if report.window is not Window.REVERTED:
+            said = report.detail or report.window
+            return self._not_back(why, f"the host could not put everything back: {said}; {files}")
         if left:
-            return self._not_back(why, f"not as before: {', '.join(left[:5])}")
+            return self._not_back(why, files)
         silent = self._prove(self.settings.clock.monotonic_s() + self.confirmation.prove_s) if self._served() else ""
         if silent:
             return self._not_back(why, f"the files are as before, but {silent}")
         detail = f"{why.detail}; it was not confirmed, and the host is as it was before"
+        if report.detail:  # looked at again: nothing but the handler's own failure is left
+            detail += f", where this handler fails too: {report.detail}"
         return replace(why, outcome=Outcome.ROLLED_BACK, detail=detail, steps_done=0)
 
     def _served(self) -> bool:

@@ -22,6 +22,7 @@ class Look:
     plan: HostPlan
     transport: Transport
     settings: ApplySettings
+    fate: str = "the files are in place"  # told where it cannot look; nothing where they will be put back
 
     def judge(self) -> HostOutcome:
         """Converged, or what a second look finds; never raises for a fault of the host."""
@@ -32,7 +33,7 @@ class Look:
                 self.settings.clock.sleep(self.settings.hold_s)
                 left = self._look()
         except FleetError as error:
-            return make_end(self.plan.host, error, "look-again", "the files are in place", total)
+            return make_end(self.plan.host, error, "look-again", self.fate, total)
         if left:
             detail = "the steps were done, but a second look finds: " + "; ".join(left[:5])
             return HostOutcome(self.plan.host, Outcome.FAILED, "look-again", detail, total)
@@ -93,4 +94,4 @@ def make_end(host: str, error: FleetError, phase: str, fate: str, steps_done: in
     lost = isinstance(error, NetworkError)
     told = error.phase if isinstance(error, HostError) else phase
     outcome = Outcome.UNREACHABLE if lost else Outcome.FAILED
-    return HostOutcome(host, outcome, phase if lost else told, f"{error}; {fate}", steps_done)
+    return HostOutcome(host, outcome, phase if lost else told, f"{error}; {fate}" if fate else str(error), steps_done)

@@ -165,7 +165,7 @@ def parse_switch_reply(plan: HostPlan, result: CommandResult) -> SwitchReport:
             detail = f"{name_step(plan.steps, words[1])} moved on since the plan was made; nothing was written"
             return SwitchReport("switch", detail, stale=True)
         if words[0] == "failed" and len(words) == 4:
-            return replace(_explain_failure(plan, words, lines), armed=armed)
+            return replace(_explain_failure(plan, words, lines, armed=armed), armed=armed)
     broken = [words for words in lines if words[0] == "ran" and len(words) == 4 and words[2] != "0"]
     if broken:
         names = ", ".join(
@@ -173,6 +173,8 @@ def parse_switch_reply(plan: HostPlan, result: CommandResult) -> SwitchReport:
         )
         evidence = " | ".join(decode_text(words[3], "switch") for words in broken)
         detail = f"files are in place, but {names} failed; it is owed, and the next plan contains it again"
+        if armed:  # what becomes of the files is told by whoever looks at them after the way back
+            detail = f"{names} failed"
         return SwitchReport("handler", detail, evidence, done, armed=armed)
     if ["switched-all"] not in lines:
         text = "the host stopped in the middle of the switch; plan again to see"
@@ -180,10 +182,12 @@ def parse_switch_reply(plan: HostPlan, result: CommandResult) -> SwitchReport:
     return SwitchReport(steps_done=len(plan.steps), armed=armed)
 
 
-def _explain_failure(plan: HostPlan, words: list[str], lines: list[list[str]]) -> SwitchReport:
+def _explain_failure(plan: HostPlan, words: list[str], lines: list[list[str]], *, armed: bool) -> SwitchReport:
     subject = name_step(plan.steps, words[2]) or "the manifest"
     said = explain_errno(decode_text(words[3], "switch"))
     back = [line for line in lines if line[0] == "rolled-back" and len(line) == 2]
+    if armed:
+        return SwitchReport("switch", f"{subject}: {words[1]} failed: {said}")
     if ["switched"] in lines:
         fate = "files are in place"
     elif not back:

@@ -132,7 +132,10 @@ def test_a_unit_that_does_not_start_again_is_a_failed_rollback(old: Path) -> Non
 
     outcome = apply_host(make_plan(render(NEW), transport), transport, trying(prove))
     assert outcome.outcome is Outcome.ROLLBACK_FAILED
-    assert "pacs.service is inactive" in outcome.detail
+    assert outcome.detail == (
+        "silent; the host could not put everything back: pacs.service is inactive; the files are as before;"
+        " look at the host now"
+    )
     assert read(old) == OLD
 
 
@@ -142,11 +145,32 @@ def test_a_handler_that_fails_takes_the_change_back(old: Path) -> None:  # T33
     files = [rendered_file(path, text, restarts=("pacs.service",), handler="exit 3") for path, text in NEW.items()]
     wanted = rendered_host(*files, services=(RenderedService("pacs.service", ours=False),))
     outcome = apply_host(make_plan(wanted, transport), transport, trying(lambda _host: ""))
-    # The handler fails over the old files too, and that is said.
-    assert (outcome.outcome, outcome.phase) == (Outcome.ROLLBACK_FAILED, "handler")
+    # Everything is back, and was looked at; that the handler fails over the old files too is said, and no more.
+    assert (outcome.outcome, outcome.phase) == (Outcome.ROLLED_BACK, "handler")
+    assert outcome.detail == (
+        "exit 3 (exit status 3) failed; it was not confirmed, and the host is as it was before, where this handler"
+        " fails too: exit 3"
+    )
     assert {path: value for path, value in state(old).items() if "units/" not in path} == {
         path: value for path, value in before.items() if "units/" not in path
     }
+
+
+def test_a_file_that_cannot_be_put_back_is_named_once_in_plain_words(old: Path) -> None:  # T33
+    transport = LocalTransport(old)
+
+    def prove(_host: str) -> str:
+        for path in ("etc/a/one.cfg", "etc/b/two.cfg"):
+            (old / path).unlink()
+            (old / path).mkdir()  # somebody puts folders in the way
+        return "silent"
+
+    outcome = apply_host(make_plan(render(NEW), transport), transport, trying(prove))
+    assert outcome.outcome is Outcome.ROLLBACK_FAILED
+    assert "not as before: /etc/a/one.cfg, /etc/b/two.cfg" in outcome.detail
+    assert "files are in place" not in outcome.detail
+    for slip in (";;", "  ", "; ;", ":;"):
+        assert slip not in outcome.detail, outcome.detail
 
 
 def test_the_host_goes_back_by_itself_when_nobody_comes(old: Path) -> None:  # T33: controller killed, network cut

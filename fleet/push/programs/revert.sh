@@ -7,6 +7,7 @@ revert_begin() {
   trap '' PIPE HUP INT
   failed=
   broken=
+  deaf=
   is_armed "$1" || exit 0
   token=$1
   lease=${FLEET_LEASE:-$1}
@@ -60,7 +61,7 @@ stop_switch() {
   sleep 1
 } 2>/dev/null
 
-note() { failed="$failed $1;"; }
+note() { failed="${failed:+$failed; }$1"; }
 
 # unit: what did not run, or was not enabled, no longer does, while its unit file is still there
 quit_unit() {
@@ -164,7 +165,7 @@ wake_unit() {
     *) wake_anew "$1" ;;
   esac >/dev/null 2>&1 </dev/null
   state_of "$1"
-  [ "$active" = active ] || [ "$was_active" != active ] || broken="$broken $1 is $active;"
+  [ "$active" = active ] || [ "$was_active" != active ] || broken="${broken:+$broken; }$1 is $active"
 }
 
 wake_anew() {
@@ -172,21 +173,26 @@ wake_anew() {
   "$systemctl" restart "$1"
 }
 
-# the team's command on stdin: once more, over the old files
+# the team's command on stdin: once more, over the old files. One that fails there too is told, but takes nothing back.
 handle_again() {
   command=$(base64 -d)
-  sh -c "$command" >/dev/null 2>&1 </dev/null || broken="$broken a handler failed;"
+  # One that hangs would keep the host locked.
+  limit=
+  ! command -v timeout >/dev/null 2>&1 || limit='timeout -k 5 60'
+  $limit sh -c "$command" >/dev/null 2>&1 </dev/null || deaf="${deaf:+$deaf; }$command"
 }
 
 revert_end() {
   if [ -n "$failed$broken" ]; then
-    word="failed $(blob "$failed$broken")"
+    word="failed $(blob "$failed${failed:+${broken:+; }}$broken")"
     echo "$token $word" >"$state/reverted.new" || word='failed -'
     [ -s "$state/reverted.new" ] || ln -f "$state/revert/failed" "$state/reverted.new"
   else
-    word='reverted -'
+    word="reverted $(blob "$deaf")"
     rm -f "$state/reverted.new"
-    ln -f "$state/revert/reverted" "$state/reverted.new"
+    # A full disk must not keep it from being told.
+    [ -n "$deaf" ] && echo "$token $word" >"$state/reverted.new" || word='reverted -'
+    [ -s "$state/reverted.new" ] || ln -f "$state/revert/reverted" "$state/reverted.new"
   fi 2>/dev/null
   mv -f "$state/reverted.new" "$state/reverted"
   disarm

@@ -43,7 +43,7 @@ class StageSettings:
     token: str = UNNAMED
     owner: str = "somebody"
     way_back: bool = False
-    left_s: int = 60
+    left_s: int = 20
 
 
 def make_stage_script(plan: HostPlan, settings: StageSettings | None = None) -> Script:

@@ -95,7 +95,7 @@ def test_a_host_that_was_restarted_is_held_by_nobody(root: Path) -> None:  # T32
 def test_a_script_that_was_killed_on_the_host_holds_nothing(root: Path) -> None:  # T29, T32
     transport = LocalTransport(root)
     text = make_stage_script(make_plan(rendered_host(rendered_file()), transport), ANNA).text
-    transport.run_text(text.replace("\nstage_end 60\n", "\nkill -9 $$\n").encode())
+    transport.run_text(text.replace("\nstage_end 20\n", "\nkill -9 $$\n").encode())
     assert observe_lock(transport, deadline_s=30).lease is None
 
 
@@ -126,6 +126,25 @@ def test_a_lock_is_broken_only_while_it_is_the_one_that_was_shown(root: Path) ->
     assert observe_lock(transport, deadline_s=30).lease is None
 
 
+def test_after_a_cut_the_lock_runs_out_soon_and_may_be_broken_before(root: Path) -> None:  # T25, T32
+    """A link that falls silent between staging and the switch leaves a lease that waits, and staged files."""
+    stage(root, ANNA)
+    transport = LocalTransport(root)
+    lease = observe_lock(transport, deadline_s=30).lease
+    assert lease is not None
+    assert lease.left_s <= 20
+    wanted = rendered_host(rendered_file(content="other\n"))
+    assert converge(wanted, transport).outcome is Outcome.LOCKED
+    assert break_lock(transport, lease.token, deadline_s=30).broken
+    assert converge(wanted, transport).outcome is Outcome.CONVERGED
+    assert list_leftovers(root) == []
+    # Whoever was cut off and comes back late changes nothing.
+    late = make_plan(rendered_host(rendered_file(content="late\n")), transport)
+    result = transport.run_script(make_switch_script(late, SwitchSettings(ANNA.token, ANNA.owner)), deadline_s=30)
+    assert parse_switch_reply(late, result).lost
+    assert (root / "etc/dcmtk/dcmqrscp.cfg").read_text() == "other\n"
+
+
 def test_the_heartbeat_keeps_a_long_script_s_lease(root: Path) -> None:
     """The host's clock jumps ahead by less than a lease at each beat, and by more than one in all."""
     text = make_stage_script(make_plan(rendered_host(rendered_file()), LocalTransport(root)), ANNA).text
@@ -134,12 +153,12 @@ def test_the_heartbeat_keeps_a_long_script_s_lease(root: Path) -> None:
     (root / "proc").mkdir()
     (root / "proc/uptime").write_text("990.00 0.00\n")
     text = text.replace("\n__run() {\n", f"\n{ticks}__run() {{\n", 1).replace(
-        "\nstage_end 60", f"\n{beats}\nstage_end 60"
+        "\nstage_end 20", f"\n{beats}\nstage_end 20"
     )
     LocalTransport(root).run_text(text.encode())
     lease = observe_lock(LocalTransport(root), deadline_s=30).lease
     assert lease is not None
-    assert (lease.age_s, lease.heard_s, lease.left_s) == (90, 0, 60)
+    assert (lease.age_s, lease.heard_s, lease.left_s) == (90, 0, 20)
 
 
 def test_what_a_holder_calls_himself_does_nothing_to_a_terminal(root: Path) -> None:  # T40

@@ -195,8 +195,8 @@ def test_a_run_that_was_cut_off_is_cleaned_up_by_the_next(transport: LocalTransp
     rendered = rendered_host(rendered_file())
     plan = make_plan(rendered, transport)
     staged = make_stage_script(plan).text
-    assert "\nstage_end 60\n" in staged
-    transport.run_text(staged.replace("\nstage_end 60\n", "\nexit 1\n").encode())
+    assert "\nstage_end 20\n" in staged
+    transport.run_text(staged.replace("\nstage_end 20\n", "\nexit 1\n").encode())
     assert list_leftovers(root) != []
     again = make_plan(rendered, transport)
     assert CleanLeftover() in again.steps

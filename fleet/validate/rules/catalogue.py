@@ -35,6 +35,7 @@ from fleet.validate.rules import (
     selectors,
     shared_title,
     target_fit,
+    team_file,
     tls_complete,
     verify_policy,
     virtual_address,
@@ -61,6 +62,7 @@ ALONE: tuple[Rule, ...] = (
     host_key,
     certificate_sound,
     secret_in_clear,
+    team_file,
 )
 
 RULES: tuple[Rule, ...] = (
@@ -104,4 +106,5 @@ RULES: tuple[Rule, ...] = (
     tls_complete,
     engine_settings,
     target_fit,
+    team_file,
 )

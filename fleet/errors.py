@@ -95,6 +95,12 @@ class PlanStale(FleetError):
     found_wrong = True
 
 
+class BrokenPlan(FleetError):
+    """A file is no saved plan that fleet wrote: torn, edited, of a newer version, or something else."""
+
+    found_wrong = True
+
+
 class HistoryError(FleetError):
     """The history file is missing, torn, or of a newer version; never treated as empty."""
 

@@ -156,7 +156,8 @@ def _apply(play: Play, settings: Settings, story: Story, allowed: Permissions) -
     hold_s, within_s = _window(settings)
     check_window(hold_s, within_s)
     drain_s = parse_duration(settings.get("drain_timeout", "60s")) if settings.get("drain", True) else None
-    batching = Batching(play.serial, budget, hold_s, within_s, canaries=play.canaries, drain_timeout_s=drain_s)
+    no_way_back = settings.get("no_way_back", False)
+    batching = Batching(play.serial, budget, hold_s, within_s, no_way_back, play.canaries, drain_s)
     story.apply(batching, play.hosts, allowed)
 
 

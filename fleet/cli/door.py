@@ -7,6 +7,7 @@ import difflib
 import functools
 import getpass
 import os
+import pwd
 import socket
 import sys
 import uuid
@@ -20,7 +21,9 @@ import click
 from fleet.errors import FleetError, InvalidInventory, UsageError
 from fleet.events import Observer, ignore
 from fleet.secrets.vault import Vault
-from fleet.workflow.context import Context, utc_now
+from fleet.workflow.context import Context, Origin, utc_now
+
+_NOBODY_LOGGED_IN = "4294967295"  # a service, cron: nobody logged in for it (proc_pid_loginuid(5))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ class Door:
             who=_who(),
             where=socket.gethostname(),
             run_id=_run_id(),
+            origin=_origin(),
             observer=self.observer(),
             vault=self.vault,
             **more,
@@ -90,6 +94,28 @@ def _who() -> str:
     except (KeyError, OSError):
         me = str(os.getuid())
     return f"{user} as {me}" if user and user != me else me
+
+
+def _origin() -> Origin:
+    """For the journal: what the kernel says of us, and what sudo and sshd say beside it."""
+    try:
+        login = Path("/proc/self/loginuid").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        login = _NOBODY_LOGGED_IN
+    return Origin(
+        user=_account(os.getuid()),
+        sudo_user=os.environ.get("SUDO_USER", ""),
+        login_user=_account(int(login)) if login.isdigit() and login != _NOBODY_LOGGED_IN else "",
+        host=socket.gethostname(),
+        ssh_client=os.environ.get("SSH_CONNECTION", "").partition(" ")[0],
+    )
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
 
 
 def _run_id() -> str:

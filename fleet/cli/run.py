@@ -2,12 +2,13 @@
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 import click
 
 from fleet.cli.door import Door, door
 from fleet.cli.limit import tell_limit
-from fleet.cli.running import OUTPUTS, tell_run
+from fleet.cli.running import OUTPUTS, Telling, tell_run
 from fleet.documents import package_folder
 from fleet.errors import UnreadableFile
 from fleet.playbook import perform, read_playbook
@@ -20,7 +21,10 @@ from fleet.workflow.story import Permissions, Story
 @click.option("--adopt", is_flag=True, help="Take over files that no manifest knows; the originals are kept.")
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")
-def command(door: Door, playbook: Path, adopt: bool, allow_removal: int, forget_host: tuple[str, ...]) -> int:
+@click.option(
+    "--reason", default="", metavar="TEXT", help="Why, or for which ticket; recorded, and no place for secrets."
+)
+def command(door: Door, playbook: Path, reason: str, **options: Any) -> int:
     """Run PLAYBOOK: a path, or the name of one that ships with fleet (apply, nightly-verify, audit).
 
     Nothing is asked before a step writes: what is in a playbook was decided when it was written. `fleet plan`
@@ -28,7 +32,7 @@ def command(door: Door, playbook: Path, adopt: bool, allow_removal: int, forget_
     """
     path = _find(playbook)
     plays = read_playbook(path)
-    permissions = Permissions(adopt, allow_removal, forget_host)
+    permissions = Permissions(options["adopt"], options["allow_removal"], options["forget_host"])
     changes = any(step.verb in {"plan", "apply"} for play in plays for step in play.steps)
 
     def act(story: Story) -> None:
@@ -36,7 +40,7 @@ def command(door: Door, playbook: Path, adopt: bool, allow_removal: int, forget_
             tell_limit(door, story)
         perform(plays, story, permissions)
 
-    return tell_run(door, f"run {path.name}", act, playbook=path.name)
+    return tell_run(door, f"run {path.name}", act, Telling(playbook=path.name, reason=reason))
 
 
 def _find(playbook: Path) -> Path:

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
-from dataclasses import replace
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -17,6 +17,7 @@ import click
 from fleet.cli.door import Door
 from fleet.cli.status import WRONG_USAGE
 from fleet.errors import FleetError, HistoryError, InvalidInventory, UsageError
+from fleet.report.alive import hold_run
 from fleet.report.history import History, open_history
 from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, iter_sweep_json
 from fleet.report.palette import COLOR, PLAIN
@@ -43,28 +44,47 @@ W = TypeVar("W", bound=Work)
 OpenWork = Callable[[Context, Ledger, History], AbstractContextManager[W]]
 
 
-def tell_run(door: Door, verb: str, act: Callable[[Story], None], *, playbook: str = "") -> int:
+@dataclass(frozen=True, slots=True)
+class Telling:
+    """What else belongs to a run: its playbook, why it is made, what is done with its report when it is over."""
+
+    playbook: str = ""
+    reason: str = ""
+    afterwards: Callable[[RunReport], None] | None = None
+
+
+def tell_run(door: Door, verb: str, act: Callable[[Story], object], telling: Telling | None = None) -> int:
     """Do `act` with the story, print its report in the form that was asked for, and return the exit status."""
     from fleet.cli.opening import open_story  # the story's modules only for who tells one
 
-    return tell_work(door, verb, act, partial(open_story, door), playbook=playbook)
+    return tell_work(door, verb, act, partial(open_story, door), telling)
 
 
-def tell_work(door: Door, verb: str, act: Callable[[W], None], open_work: OpenWork[W], *, playbook: str = "") -> int:
+def tell_work(
+    door: Door, verb: str, act: Callable[[W], object], open_work: OpenWork[W], telling: Telling | None = None
+) -> int:
     """The same with what `open_work` opens.
 
     What was done before an error, or before Ctrl-C, is told and recorded too.
     """
-    context = door.context()
+    told = telling or Telling()
+    context = door.context(reason=told.reason)
     try:
         history = open_history(context.history_file)
     except HistoryError as error:
         now = context.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
-        report = RunReport(verb, context.run_id, now, now, playbook=playbook, failure=str(error))
+        report = RunReport(verb, context.run_id, now, now, playbook=told.playbook, failure=str(error))
         return _tell(door, report, error)
     with history:
-        ledger = Ledger(context, history, verb, playbook=playbook, argv=_typed())
-        report, ended_by, page = _run(context, history, ledger, act, open_work)
+        ledger = Ledger(context, history, verb, playbook=told.playbook, argv=_typed())
+        changes = verb == "apply" or told.playbook
+        with hold_run(history.path, context.run_id) if changes else nullcontext():
+            report, ended_by, page = _run(context, history, ledger, act, open_work)
+        if told.afterwards is not None and ended_by is None:
+            try:
+                told.afterwards(report)
+            except FleetError as raised:
+                ended_by, report = raised, replace(report, failure=str(raised))
     return _tell(door, report, ended_by, page)
 
 
@@ -72,7 +92,7 @@ def _run(
     context: Context,
     history: History,
     ledger: Ledger,
-    act: Callable[[W], None],
+    act: Callable[[W], object],
     open_work: OpenWork[W],
 ) -> tuple[RunReport, BaseException | None, str]:
     error: BaseException | None = None

@@ -85,6 +85,7 @@ def _assemble(typed: Typed, fleet: tuple[Mapping[str, Any], m.Origin], parts: _P
         broken_keys=typed.broken_keys,
         fleet_origin=fleet[1],
         digest=_digest({*typed.documents.digests, *attachments.digests}),
+        sources=tuple(sorted({*typed.documents.digests, *attachments.digests})),
     )
 
 

@@ -484,6 +484,7 @@ class Inventory:
     unread_files: tuple[str, ...] = ()  # those files
     broken_keys: frozenset[str] = frozenset()  # top-level keys (`relays`, `vars`) of which something was left out
     fleet_origin: Origin = field(default=NO_ORIGIN, compare=False, repr=False)
+    sources: tuple[tuple[str, str], ...] = ()  # every file that the digest is over, with its own
 
     @cached_property
     def by_title(self) -> Mapping[str, Entity]:

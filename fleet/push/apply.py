@@ -2,7 +2,7 @@
 host's fault is an outcome, never an exception."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.errors import FleetError
@@ -11,6 +11,7 @@ from fleet.inventory.model import Host
 from fleet.plan.steps import HostPlan
 from fleet.push.clock import SystemClock
 from fleet.push.confirm import Renew, Trial
+from fleet.push.lock import Lease, break_lock
 from fleet.push.look import Look, make_end
 from fleet.push.observe import make_failure, run_threads
 from fleet.push.outcome import HostOutcome, Outcome
@@ -20,6 +21,9 @@ from fleet.push.stage import StageReport, StageSettings, make_stage_script, pars
 from fleet.push.switch import SwitchReport, SwitchSettings, make_switch_script, parse_switch_reply
 from fleet.push.transport import Connector, Transport
 from fleet.push.window import drain_seconds, needs_way_back
+
+_WAIT_EVERY_S = 1.0
+Hear = Callable[[Sequence[HostOutcome]], None]
 
 __all__ = ["ApplySettings", "Confirmation", "SystemClock", "apply_batch", "apply_host", "judge_plan"]
 
@@ -53,8 +57,9 @@ def apply_batch(
     connector: Connector,
     settings: ApplySettings | None = None,
     observer: Observer = ignore,
+    hear: Hear | None = None,
 ) -> tuple[HostOutcome, ...]:
-    """All hosts of one batch, `forks` at a time, in the order given; one outcome each."""
+    """All hosts of one batch, `forks` at a time, in the order given; one outcome each, heard of as it comes."""
     chosen = settings or ApplySettings()
     observer(StageStarted("apply", len(plans)))
 
@@ -66,7 +71,7 @@ def apply_batch(
         observer(ItemFinished("apply", outcome.host, outcome.outcome, outcome.detail))
         return outcome
 
-    return tuple(run_threads(apply, plans, chosen.forks))
+    return tuple(run_threads(apply, plans, chosen.forks, hear))
 
 
 def _connect_and_apply(
@@ -109,16 +114,39 @@ class _Run:
     def carry_out(self) -> HostOutcome:
         confirmation = self.settings.confirmation
         wants_way = confirmation is not None and needs_way_back(self.plan)
-        report = self._stage(way_back=wants_way)
+        report, broken = self._stage_in_turn(way_back=wants_way)
         if isinstance(report, StageReport) and report.no_way_back and confirmation and confirmation.without_way_back:
             wants_way, report = False, self._stage(way_back=False)
         if isinstance(report, HostOutcome):
-            return report
+            return replace(report, broken_lock=broken)
         if report.phase:
-            return self._explain_stage(report)
-        if confirmation is not None and wants_way:
-            return self._try_out(confirmation)
-        return self._switch_for_good(confirmation)
+            return replace(self._explain_stage(report), broken_lock=broken)
+        done = self._try_out(confirmation) if confirmation and wants_way else self._switch_for_good(confirmation)
+        return replace(done, broken_lock=broken)
+
+    def _stage_in_turn(self, *, way_back: bool) -> tuple[StageReport | HostOutcome, str]:
+        """Stage; where somebody holds the host, wait as long as we were told to, or take what a dead run left."""
+        clock, broken = self.settings.clock, ""
+        until = clock.monotonic_s() + self.settings.wait_s
+        while True:
+            report = self._stage(way_back=way_back)
+            lease = report.lease if isinstance(report, StageReport) else None
+            if lease is None:
+                return report, broken
+            is_dead = lease.run_id in self.settings.over and not lease.is_working and not broken
+            if is_dead and self._take_over(lease):
+                broken = f"{lease.owner} (run {lease.run_id}), which is over"
+                continue
+            if clock.monotonic_s() >= until:
+                return report, broken
+            self.observer(HostPhase(self.plan.host, "wait", f"for {lease.describe()}"))
+            clock.sleep(_WAIT_EVERY_S)
+
+    def _take_over(self, lease: Lease) -> bool:
+        try:
+            return break_lock(self.transport, lease.token, deadline_s=self.settings.deadlines.observe_s).broken
+        except FleetError:
+            return False
 
     def _stage(self, *, way_back: bool) -> StageReport | HostOutcome:
         self.observer(HostPhase(self.plan.host, "stage"))

@@ -31,12 +31,18 @@ class Lease:
     age_s: int
     heard_s: int
     left_s: int
+    is_working: bool = False  # a script of theirs runs on the host right now
+
+    @property
+    def run_id(self) -> str:
+        """Which run it is of."""
+        return self.token.rpartition(".")[0] or self.token
 
     def describe(self) -> str:
         """A sentence's worth: who, which run, since when, and until when at most."""
         return (
-            f"{self.owner} (run {self.token.rpartition('.')[0] or self.token}) since {self.age_s} s, last heard of "
-            f"{self.heard_s} s ago; it runs out in {max(0, self.left_s)} s unless it is renewed"
+            f"{self.owner} (run {self.run_id}) since {self.age_s} s, last heard of {self.heard_s} s ago; it runs out "
+            f"in {max(0, self.left_s)} s unless it is renewed"
         )
 
 
@@ -46,14 +52,15 @@ def encode_owner(owner: str) -> str:
 
 
 def parse_lease(words: Sequence[str]) -> Lease:
-    """The lease in a line of a host's answer: id, since, renewed, left, owner."""
-    if len(words) != 5:
+    """The lease in a line of a host's answer: id, since, renewed, left, owner, what it is doing."""
+    if len(words) != 6:
         raise HostError("the host's answer is garbled: no lease", phase=PHASE)
-    token, *numbers, owner = words
-    if not is_token(token) or not all(word.lstrip("-").isascii() and word.lstrip("-").isdigit() for word in numbers):
+    token, *numbers, owner, doing = words
+    are_numbers = all(word.lstrip("-").isascii() and word.lstrip("-").isdigit() for word in numbers)
+    if doing not in {"working", "waiting"} or not is_token(token) or not are_numbers:
         raise HostError("the host's answer is garbled: no lease", phase=PHASE)
     age_s, heard_s, left_s = (int(word[:12]) for word in numbers)
-    return Lease(token, decode_text(owner, PHASE, 200), age_s, heard_s, left_s)
+    return Lease(token, decode_text(owner, PHASE, 200), age_s, heard_s, left_s, doing == "working")
 
 
 @dataclass(frozen=True, slots=True)

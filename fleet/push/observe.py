@@ -1,7 +1,9 @@
 """Looking at hosts: one round trip each, many at once, and every host ends as a reading or a failure."""
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -119,9 +121,75 @@ def make_failure(host: str, error: FleetError, phase: str = "") -> HostOutcome:
     return HostOutcome(host, Outcome.FAILED, told, str(error))
 
 
-def run_threads(work: Callable[[Item], Result], items: Sequence[Item], forks: int) -> list[Result]:
-    """Results in the order of the items; no thread outlives the call."""
+def run_threads(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    forks: int,
+    hear: Callable[[Sequence[Result]], None] | None = None,
+) -> list[Result]:
+    """Results in the order of the items; nothing is under way any more when it returns.
+
+    `hear` gets each result as it comes, in the thread of whoever called. Ctrl-C begins nothing more, waits for what
+    is under way, and lets that be heard too; a second one does not wait.
+    """
     if not items:
         return []
-    with ThreadPoolExecutor(max_workers=max(1, min(forks, len(items))), thread_name_prefix="fleet") as pool:
-        return list(pool.map(work, items))
+    pool = ThreadPoolExecutor(max_workers=max(1, min(forks, len(items))), thread_name_prefix="fleet")
+    way = _UnderWay()
+    ended: dict[int, Result] = {}
+    told: set[int] = set()
+
+    def run(index: int) -> None:
+        with way.take() as may_begin:
+            if may_begin:
+                ended[index] = work(items[index])
+
+    def tell() -> None:
+        new = [index for index in sorted(ended) if index not in told]
+        if hear is not None and new:
+            hear([ended[index] for index in new])
+        told.update(new)
+
+    try:
+        waiting = {pool.submit(run, index) for index in range(len(items))}
+        while waiting:
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for future in done:
+                future.result()  # a fault of ours is raised, not lost
+            tell()
+    except BaseException as error:
+        way.close()  # a second Ctrl-C leaves here
+        if isinstance(error, KeyboardInterrupt):
+            tell()
+        raise
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+    return [ended[index] for index in range(len(items))]
+
+
+class _UnderWay:
+    """How many are at work, and whether more may begin. The pool itself loses a thread that Ctrl-C caught starting."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._count = 0
+        self._is_open = True
+
+    @contextmanager
+    def take(self) -> Iterator[bool]:
+        """One more, if it may begin."""
+        with self._changed:
+            may_begin = self._is_open
+            self._count += may_begin
+        try:
+            yield may_begin
+        finally:
+            with self._changed:
+                self._count -= may_begin
+                self._changed.notify_all()
+
+    def close(self) -> None:
+        """No more begins; returns when nobody is at work."""
+        with self._changed:
+            self._is_open = False
+            self._changed.wait_for(lambda: self._count == 0)

@@ -46,6 +46,7 @@ class HostOutcome:
     switch, handler, look-again, echo, confirm; empty when all is well), `steps_done` how many steps of the plan
     are known to be done. `evidence` is what programs on the host printed: it may hold secrets (keepalived prints
     lines of what it includes), so it is for the terminal of whoever applies, never for a log or the history.
+    `broken_lock` says whose lease was taken from him to get there.
     """
 
     host: str
@@ -54,3 +55,4 @@ class HostOutcome:
     detail: str = ""
     steps_done: int = 0
     evidence: str = ""
+    broken_lock: str = ""

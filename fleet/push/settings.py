@@ -51,7 +51,8 @@ def go_straight(_host: Host, _plan: HostPlan, change: Callable[[], HostOutcome])
 class ApplySettings:
     """`settle_s`: how long services may take to come up; `hold_s`: how long they must then stay up.
 
-    Without a `confirmation` nothing has to be confirmed, and nothing undoes itself.
+    Without a `confirmation` nothing has to be confirmed, and nothing undoes itself. `over` are runs that are known
+    to be over: a lease that one of them left behind is taken at once. For any other lease `wait_s` is waited.
     """
 
     forks: int = 20
@@ -61,5 +62,7 @@ class ApplySettings:
     clock: Clock = field(default_factory=SystemClock)
     claim: Claim = field(default_factory=Claim)
     confirmation: Confirmation | None = None
+    over: frozenset[str] = frozenset()
+    wait_s: float = 0.0
     ids: Callable[[], str] = make_nonce
     usher: Usher = go_straight

@@ -15,10 +15,12 @@ import tempfile
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any, Concatenate, Final, ParamSpec, Self, TypeVar
 
-from fleet.errors import HistoryError
+from fleet.errors import HistoryError, PlanStale
+from fleet.plan.conceal import Concealer
 from fleet.report import history_tables as tables
 from fleet.report.habit import find_habits
 from fleet.report.history_file import (
@@ -30,6 +32,7 @@ from fleet.report.history_file import (
     make_private_folder,
     rebuild_hint,
 )
+from fleet.report.journal import Head, KnownHead
 from fleet.report.masking import mask_arguments
 from fleet.report.records import AppliedFleet, FailingSince, RunStart, SheetMark, Snapshot, StoredRun
 from fleet.report.streaks import find_streaks
@@ -354,6 +357,100 @@ class History:
         if found != "ok":
             raise HistoryError(f"{self.path}: the history is corrupt: {found}; {rebuild_hint(self.path)}")
 
+    # Journal and plans ---------------------------------------------------------------------------------
+
+    @_whole
+    def read_journal_head(self) -> KnownHead | None:
+        """Where the journal ends, as far as the history knows."""
+        rows = self._read("SELECT number, digest, before_number, before_digest, settled FROM journal_head")
+        return KnownHead(Head(*rows[0][:2]), Head(*rows[0][2:4]), bool(rows[0][4])) if rows else None
+
+    def record_journal_head(self, known: KnownHead) -> None:
+        """The journal ends here, or will in a moment."""
+        row = (*astuple(known.head), *astuple(known.before), known.is_settled)
+        with self._writing() as cursor:
+            cursor.execute("INSERT OR REPLACE INTO journal_head VALUES (1, ?, ?, ?, ?, ?)", row)
+
+    @_whole
+    def read_key(self) -> Concealer:
+        """This history's own key, made when first asked for: what is told outside as a digest is keyed with it."""
+        with self._writing() as cursor:
+            cursor.execute("INSERT OR IGNORE INTO secret_key VALUES (1, ?)", (os.urandom(32),))
+            return Concealer(bytes(cursor.execute("SELECT key FROM secret_key").fetchone()[0]))
+
+    def record_origin(self, run_id: str, git_commit: str) -> None:
+        """Of which commit the inventory is that the run works on."""
+        with self._writing() as cursor:
+            values = (git_commit, _number(cursor, run_id))
+            cursor.execute("UPDATE runs SET git_commit = ? WHERE number = ?", values)
+
+    def record_plan(self, run_id: str, content: str, *, resumed: str | None = None) -> None:
+        """What a run is about to carry out, before it touches anybody; `resumed` is the run that it goes on with."""
+        data = content.encode()
+        with self._writing() as cursor:
+            row = (_number(cursor, run_id), resumed, zlib.compress(data), _digest(data))
+            cursor.execute("INSERT INTO run_plans (run, resumed, content, digest) VALUES (?, ?, ?, ?)", row)
+
+    @_whole
+    def plan_of(self, run_id: str) -> str | None:
+        """The last plan that a run began to carry out; None where it began none."""
+        statement = "SELECT content, digest FROM run_plans WHERE run = ? ORDER BY number DESC LIMIT 1"
+        rows = self._read(statement, (self._find(run_id),))
+        if not rows:
+            return None
+        data = _unpack(rows[0][0])
+        self._compare(data, rows[0][1], f"the plan of the run {run_id!r}")
+        return data.decode()
+
+    @_whole
+    def last_run_with_plan(self) -> str | None:
+        """The newest run that began to carry out a plan."""
+        number = self._newest("run_plans")
+        rows = self._read("SELECT run_id FROM runs WHERE number = ?", (number,))
+        return rows[0][0] if rows else None
+
+    @_whole
+    def resumed_by(self, run_id: str) -> str | None:
+        """The newest run that went on with this one."""
+        statement = (
+            "SELECT r.run_id FROM run_plans p JOIN runs r ON r.number = p.run WHERE p.resumed = ? "
+            "ORDER BY p.number DESC LIMIT 1"
+        )
+        rows = self._read(statement, (run_id,))
+        return rows[0][0] if rows else None
+
+    @_whole
+    def recent_changes(self) -> tuple[tuple[str, bool], ...]:
+        """The last runs, of any fleet, that may have changed hosts, and whether each is known to have ended."""
+        statement = (
+            "SELECT run_id, finished_at IS NOT NULL FROM runs WHERE verb = 'apply' OR playbook != '' "
+            "ORDER BY number DESC LIMIT 200"
+        )
+        return tuple((row[0], bool(row[1])) for row in self._read(statement))
+
+    def claim_plan(self, plan_id: str, run_id: str, used_at: str) -> None:
+        """This run uses the saved plan up. Raises `PlanStale` where it was used before: of many, one wins."""
+        with self._writing() as cursor:
+            known = cursor.execute("SELECT 1 FROM used_plans WHERE plan_id = ?", (plan_id,)).fetchone()
+            if known is None:
+                row = (plan_id, _number(cursor, run_id), used_at)
+                cursor.execute("INSERT INTO used_plans VALUES (?, ?, ?)", row)
+        if known is not None:
+            raise PlanStale(self.use_of_plan(plan_id) or f"the plan {plan_id} was used before")
+
+    @_whole
+    def use_of_plan(self, plan_id: str) -> str | None:
+        """When, by whom and by which run a saved plan was used up; None while it was not."""
+        statement = (
+            "SELECT u.used_at, r.who, r.from_where, r.run_id FROM used_plans u JOIN runs r ON r.number = u.run "
+            "WHERE u.plan_id = ?"
+        )
+        rows = self._read(statement, (plan_id,))
+        text = (
+            "the plan {0} was applied already, on {1} by {2} on {3} (run {4}); a plan is applied once: make a new one"
+        )
+        return text.format(plan_id, *rows[0]) if rows else None
+
     # Inside --------------------------------------------------------------------------------------------
 
     @contextmanager
@@ -403,10 +500,7 @@ class History:
         )
         files = {}
         for path, digest, packed in self._read(statement, (inventory_digest,)):
-            try:
-                files[path] = zlib.decompress(packed)
-            except zlib.error:
-                files[path] = b""
+            files[path] = _unpack(packed)
             self._compare(files[path], digest, f"the stored inventory file {path!r}")
         return files
 
@@ -458,8 +552,8 @@ def _bring_up_to_date(connection: sqlite3.Connection) -> None:
         return
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if _version(connection) < VERSION:  # unless another fleet was faster
-            for statement in tables.FROM_1_TO_2:
+        for version, statements in ((1, tables.FROM_1_TO_2), (2, tables.FROM_2_TO_3)):
+            for statement in statements if _version(connection) == version else ():  # unless another was faster
                 connection.execute(statement)
         connection.execute("COMMIT")
     except BaseException:
@@ -548,6 +642,14 @@ def _run(row: Sequence[Any]) -> StoredRun:
         run_id, verb, started_at, playbook, who, where, ticket, reason, git_commit, digest, words, end[3] or ""
     )
     return StoredRun(start, end[0], end[1], json.loads(end[2]))
+
+
+def _unpack(packed: bytes) -> bytes:
+    """What was compressed; nothing where it cannot be read, so that its digest does not fit."""
+    try:
+        return zlib.decompress(packed)
+    except zlib.error:
+        return b""
 
 
 def _digest(content: bytes) -> str:

@@ -13,7 +13,7 @@ from typing import Final
 from fleet.errors import HistoryError
 
 APPLICATION_ID: Final = 0x464C4554  # "FLET"
-VERSION: Final = 2
+VERSION: Final = 3
 
 _MAGIC: Final = b"SQLite format 3\x00"
 _HEADER_BYTES: Final = 100

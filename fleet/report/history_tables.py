@@ -12,6 +12,19 @@ KNOWN_HOSTS: Final = (
     "CREATE TABLE known_hosts (host TEXT NOT NULL, fleet TEXT NOT NULL, run INTEGER NOT NULL REFERENCES runs (number), "
     "PRIMARY KEY (host, fleet)) STRICT, WITHOUT ROWID"
 )
+# The end of the journal (see `journal`), the plans that runs carried out, and the saved ones that were used up.
+_MORE: Final = """
+CREATE TABLE IF NOT EXISTS journal_head (
+  id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, digest TEXT NOT NULL,
+  before_number INTEGER NOT NULL, before_digest TEXT NOT NULL, settled INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS run_plans (
+  number INTEGER PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs (number), resumed TEXT, content BLOB NOT NULL,
+  digest TEXT NOT NULL) STRICT;
+CREATE INDEX IF NOT EXISTS run_plans_by_run ON run_plans (run);
+CREATE TABLE IF NOT EXISTS secret_key (id INTEGER PRIMARY KEY CHECK (id = 1), key BLOB NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS used_plans (
+  plan_id TEXT PRIMARY KEY, run INTEGER NOT NULL REFERENCES runs (number), used_at TEXT NOT NULL) STRICT, WITHOUT ROWID;
+"""
 CREATE: Final = f"""
 PRAGMA application_id = {APPLICATION_ID};
 PRAGMA user_version = {VERSION};
@@ -50,7 +63,7 @@ CREATE TABLE sheet_marks (
   number INTEGER PRIMARY KEY, box TEXT NOT NULL, digest TEXT NOT NULL, sheet TEXT NOT NULL, kind TEXT NOT NULL,
   who TEXT NOT NULL, marked_at TEXT NOT NULL, fleet TEXT) STRICT;
 CREATE INDEX sheet_marks_by_box ON sheet_marks (box, number);
-COMMIT;
+{_MORE}COMMIT;
 """
 
 # A run of version 1 does not say of which fleet it is: its fleet is NULL, and it counts for every one.
@@ -63,6 +76,7 @@ FROM_1_TO_2: Final = (
     "DROP TABLE hosts_of_any_fleet",
     "PRAGMA user_version = 2",
 )
+FROM_2_TO_3: Final = (*(each for each in _MORE.split(";") if each.strip()), "PRAGMA user_version = 3")
 
 INSERT_RUN: Final = (
     "INSERT INTO runs (run_id, verb, started_at, playbook, who, from_where, ticket, reason, git_commit, "

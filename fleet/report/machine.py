@@ -15,9 +15,12 @@ from fleet.errors import Location, Problem, Severity
 from fleet.report.echo_json import format_echo_json
 from fleet.report.summary import (
     BoxLine,
+    DiffLine,
     EchoLine,
+    FileChange,
     FindingLine,
     HostLine,
+    RestartLine,
     RunReport,
     Verdict,
     WaiverLine,
@@ -115,6 +118,47 @@ def make_run(report: RunReport) -> Mapping[str, Any]:
         "notices": list(report.notices),
         "sweep": _sweep(report),
     }
+
+
+def read_run(document: Mapping[str, Any]) -> RunReport:
+    """The report that `make_run` made plain data of: what a saved plan shows again. A sweep is not in it."""
+    return RunReport(
+        document["verb"],
+        document["run_id"],
+        document["started_at"],
+        document["finished_at"],
+        inventory_digest=document["inventory_digest"],
+        playbook=document["playbook"] or "",
+        failure=document["failure"] or "",
+        problems=tuple(_read_problem(row) for row in document["problems"]),
+        plan_counts=document["plan"]["counts"],
+        diffs=tuple(DiffLine(tuple(row["hosts"]), tuple(row["lines"])) for row in document["plan"]["changes"]),
+        restarts=tuple(_read_restart(row) for row in document["plan"]["restarts"]),
+        hosts=tuple(_read_host(row) for row in document["hosts"]),
+        findings=tuple(FindingLine(**row) for row in document["findings"]),
+        waivers=tuple(WaiverLine(**row) for row in document["waivers"]),
+        by_hand=tuple(BoxLine(**{**row, "changes": tuple(row["changes"])}) for row in document["by_hand"]),
+        unconfirmed=tuple(document["unconfirmed"]),
+        warnings=tuple(document["warnings"]),
+        notices=tuple(document["notices"]),
+    )
+
+
+def _read_problem(row: Mapping[str, Any]) -> Problem:
+    also, subjects = tuple(_read_location(place) for place in row["also"]), tuple(row["subjects"])
+    return Problem(row["code"], Severity(row["severity"]), row["message"], _read_location(row), also, subjects)
+
+
+def _read_location(row: Mapping[str, Any]) -> Location:
+    return Location(row["document"], row["line"], row["column"], row["pointer"])
+
+
+def _read_restart(row: Mapping[str, Any]) -> RestartLine:
+    return RestartLine(row["host"], row["unit"], row["port"], row["open_associations"], row["drain_s"])
+
+
+def _read_host(row: Mapping[str, Any]) -> HostLine:
+    return HostLine(**{**row, "files": tuple(FileChange(**file) for file in row["files"])})
 
 
 def make_run_summary(report: RunReport) -> Mapping[str, Any]:

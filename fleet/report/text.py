@@ -264,10 +264,7 @@ def format_history(runs: Sequence[StoredRun], palette: Palette = PLAIN) -> str:
     """One line a run, the newest first."""
     if not runs:
         return "no runs yet\n"
-    rows = [
-        (run.start.started_at, run.run_id, _name(run), run.start.who, _ending(run), format_stored_counts(run))
-        for run in runs
-    ]
+    rows = [(run.start.started_at, run.run_id, _name(run), run.start.who, _ending(run), _more(run)) for run in runs]
     clean = [tuple(safe_text(cell) for cell in row) for row in rows]
     widths = [max(len(row[column]) for row in clean) for column in range(5)]
     lines = []
@@ -276,6 +273,13 @@ def format_history(runs: Sequence[StoredRun], palette: Palette = PLAIN) -> str:
         cells[4] = palette.paint(_ending_style(run), cells[4])
         lines.append("  ".join((*cells, row[5])).rstrip())
     return _text(lines)
+
+
+def _more(run: StoredRun) -> str:
+    """Behind the columns: its numbers, why it was made, of which commit."""
+    commit = run.start.git_commit
+    short = f"commit {commit[:12]}{commit[commit.find(' ') :] if ' ' in commit else ''}" if commit else ""
+    return "; ".join(part for part in (format_stored_counts(run), run.start.reason, short) if part)
 
 
 def format_stored_run(

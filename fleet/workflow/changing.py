@@ -4,17 +4,19 @@ One code path for `plan`, `apply --check` and `apply`: what was shown is what is
 meant has exactly one outcome in the end; a host that was never begun is `not_reached`, and says why.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fleet.errors import EmptySelection, UsageError
-from fleet.events import Event, ItemFinished, Notice, Observer, StageStarted
+from fleet.events import Event, HostPhase, ItemFinished, Notice, Observer, StageStarted
 from fleet.inventory.model import Host, VirtualService
 from fleet.plan.batches import FailureBudget, count_canaries, make_batches
+from fleet.plan.conceal import Concealer
 from fleet.plan.decide import make_host_plan
 from fleet.plan.diff import escape_text
+from fleet.plan.saved import HostPin, pin_host, pin_unread
 from fleet.plan.steps import HostPlan, Plan
-from fleet.push.apply import ApplySettings, Confirmation, apply_batch
+from fleet.push.apply import ApplySettings, Confirmation, Hear, apply_batch
 from fleet.push.lock import Claim
 from fleet.push.observe import HostReading, ObserveSettings, observe_fleet
 from fleet.push.outcome import HostOutcome, Outcome
@@ -23,6 +25,7 @@ from fleet.render.artifacts import RenderedHost
 from fleet.workflow.asking import prove_members
 from fleet.workflow.context import Context
 from fleet.workflow.draining import Draining, DrainSettings
+from fleet.workflow.holding import Held
 from fleet.workflow.reading import Reading
 from fleet.workflow.rendering import render_hosts
 
@@ -30,6 +33,7 @@ Prove = Callable[[Sequence[Host]], Mapping[str, str]]
 """Asks the AEs of hosts and returns, for each host where one does not answer, why."""
 
 
+INTERRUPTED = "interrupted"
 _PROVE_S = 15.0  # VRRP and a balancer's checks need some seconds to find each other
 
 
@@ -41,6 +45,7 @@ class Batching:
     `no_way_back` changes hosts that cannot. `canaries` (so many hosts, or a selector) are changed and proven
     before any other, and one failure among them ends the run whatever the budget. `drain_timeout_s` is how long
     associations of a member that is taken out of its virtual service may end (None: it is changed in service).
+    For a host that somebody else has locked `wait_s` is waited.
     """
 
     serial: int | str | None = None
@@ -50,6 +55,16 @@ class Batching:
     no_way_back: bool = False
     canaries: int | str | None = None
     drain_timeout_s: float | None = 60.0
+    wait_s: float = 0.0
+
+    def describe(self) -> Iterator[str]:
+        """What was allowed beyond the ordinary, for the record."""
+        if self.no_way_back:
+            yield "allowed: hosts that cannot undo a change are changed all the same (--no-way-back)"
+        if self.confirm_within_s is None:
+            yield "allowed: what is changed stays without a new login and a C-ECHO (--no-confirm)"
+        if self.drain_timeout_s is None:
+            yield "allowed: members are changed without taking them out of their virtual services (--no-drain)"
 
 
 def check_window(hold_s: float, within_s: float) -> None:
@@ -69,8 +84,10 @@ class Work:
     context: Context
     connector: Connector
     prove: Prove | None = None
-    record: Callable[[Sequence[HostOutcome]], None] | None = None  # hears of each batch when it is done
+    record: Callable[[Sequence[HostOutcome]], None] | None = None  # hears of each host when it has ended
     note: Callable[[str], None] | None = None  # hears what whoever reads the report has to know
+    touch: Callable[[Sequence[str]], None] | None = None  # hears of each batch before it is begun
+    over: frozenset[str] = frozenset()  # runs that are known to be over
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +99,7 @@ class Planned:
     readings: tuple[HostReading, ...]
     plan: Plan
     failures: tuple[HostOutcome, ...]
+    pins: tuple[HostPin, ...] = ()
 
     @property
     def by_host(self) -> Mapping[str, HostPlan]:
@@ -91,27 +109,45 @@ class Planned:
     @property
     def pending(self) -> tuple[HostPlan, ...]:
         """The plans that would change something."""
-        return tuple(plan for plan in self.plan.hosts if plan.steps and not plan.problems)
+        failed = {outcome.host for outcome in self.failures}
+        return tuple(plan for plan in self.plan.hosts if plan.steps and plan.host not in failed)
 
 
 def plan_hosts(
-    reading: Reading, context: Context, hosts: Sequence[Host], connector: Connector, *, adopt: bool = False
+    reading: Reading,
+    context: Context,
+    hosts: Sequence[Host],
+    connector: Connector,
+    *,
+    adopt: bool = False,
+    held: Held | None = None,
+    concealer: Concealer | None = None,
 ) -> Planned:
-    """What would have to change on `hosts`; changes nothing."""
+    """What would have to change on `hosts`; changes nothing. What is no longer as a plan found it, is stale.
+
+    With a `concealer` what was read is pinned, so that the plan can be kept.
+    """
     rendered = render_hosts(reading, context, [host.name for host in hosts])
+    if held is not None:
+        held.check_rendered(rendered.values())
     pairs = [(host, rendered[host.name]) for host in hosts]
     settings = ObserveSettings(forks=context.forks)
     readings = observe_fleet(pairs, connector, settings, context.observer)
-    plans, failures = [], []
+    plans, failures, pins = [], [], []
     for (host, wanted), read in zip(pairs, readings, strict=True):
         if read.observed is None:
             failures.append(read.failure or HostOutcome(host.name, Outcome.FAILED, "observe", "nothing was read"))
+            pins += [pin_unread(wanted, concealer)] if concealer else []
             continue
         plan = make_host_plan(wanted, read.observed, adopt=adopt)
         plans.append(plan)
-        if plan.problems:
-            failures.append(refusal(plan))
-    return Planned(tuple(hosts), rendered, readings, Plan(tuple(plans), reading.inventory.digest), tuple(failures))
+        pins += [pin_host(plan, read.observed, concealer)] if concealer else []
+        failure = held.judge(plan, read.observed) if held else None
+        failure = failure or (refusal(plan) if plan.problems else None)
+        if failure is not None:
+            failures.append(failure)
+    made = Plan(tuple(plans), reading.inventory.digest)
+    return Planned(tuple(hosts), rendered, readings, made, tuple(failures), tuple(pins))
 
 
 def refusal(plan: HostPlan) -> HostOutcome:
@@ -157,7 +193,14 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     by_name = {host.name: host for host in planned.hosts}
     claim = Claim(f"{work.context.who} at {work.context.where}", work.context.run_id)
     confirmation = _confirmation(work, by_name, batching)
-    settings = ApplySettings(forks=work.context.forks, hold_s=batching.hold_s, claim=claim, confirmation=confirmation)
+    settings = ApplySettings(
+        forks=work.context.forks,
+        hold_s=batching.hold_s,
+        claim=claim,
+        confirmation=confirmation,
+        over=work.over,
+        wait_s=batching.wait_s,
+    )
     draining = _draining(work) if batching.drain_timeout_s is not None else None
     if draining is not None:
         settings = replace(settings, usher=draining.around(_drain_settings(batching), work.context.run_id))
@@ -173,15 +216,22 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
         hosts = [by_name[name] for name in batch if name not in spared]
         observer(Notice(f"batch {number} of {len(batches)}: {', '.join(host.name for host in hosts) or 'nobody'}"))
         done = [_not_begun(name, why) for name, why in spared.items()]
-        done += _apply_one_batch(work, hosts, plans, settings) if hosts else ()
+
+        def hear(ended: Sequence[HostOutcome]) -> None:
+            outcomes.update((outcome.host, outcome) for outcome in ended)
+            _tell(observer, ended)
+            _record(work, ended)
+
+        hear(done)
+        begun: set[str] = set()
+        try:
+            ended = _apply_one_batch(work, [(host, plans[host.name]) for host in hosts], settings, hear, begun)
+            hear([outcome for outcome in ended if outcome.host not in outcomes])
+        except KeyboardInterrupt:
+            _record(work, [_interrupted(name, begun) for name in order if name not in outcomes])
+            raise
         while draining is not None and draining.notes and work.note is not None:
             work.note(draining.notes.pop(0))
-        for outcome in done:
-            outcomes[outcome.host] = outcome
-            observer(ItemFinished("apply", outcome.host, outcome.outcome.value, outcome.detail))
-            if outcome.evidence:  # what programs on the host printed: for a terminal's eyes, never recorded
-                observer(Notice(f"{outcome.host} said: {escape_text(outcome.evidence)}"))
-        _record(work, done)
     failed = sorted(name for name, outcome in outcomes.items() if outcome.outcome.is_failure)
     dead = sorted(canaries.intersection(failed))
     left = [_not_begun(name, _canary(dead) if dead else _spent(failed)) for name in order if name not in outcomes]
@@ -255,22 +305,38 @@ def find_canaries(
     return found
 
 
+def _tell(observer: Observer, ended: Sequence[HostOutcome]) -> None:
+    for outcome in ended:
+        observer(ItemFinished("apply", outcome.host, outcome.outcome.value, outcome.detail))
+        if outcome.evidence:  # what programs on the host printed: for a terminal's eyes, never recorded
+            observer(Notice(f"{outcome.host} said: {escape_text(outcome.evidence)}"))
+
+
 def _apply_one_batch(
-    work: Work, hosts: Sequence[Host], plans: Mapping[str, HostPlan], settings: ApplySettings
-) -> Iterable[HostOutcome]:
-    pairs = [(host, plans[host.name]) for host in hosts]
-    try:
-        return apply_batch(pairs, work.connector, settings, _phases_only(work.context.observer))
-    except KeyboardInterrupt:
-        text = "interrupted while it was being changed: what was not confirmed undoes itself; `fleet plan` shows it"
-        _record(work, [HostOutcome(host.name, Outcome.FAILED, "interrupted", text) for host in hosts])
-        raise
+    work: Work, pairs: Sequence[tuple[Host, HostPlan]], settings: ApplySettings, hear: Hear, begun: set[str]
+) -> Sequence[HostOutcome]:
+    """Every host of a batch to its end, also when somebody asks to stop meanwhile: then nothing new is begun."""
+    if not pairs:
+        return ()
+    if work.touch is not None:
+        work.touch([host.name for host, _ in pairs])
+    return apply_batch(pairs, work.connector, settings, _phases_only(work.context.observer, begun), hear)
 
 
-def _phases_only(observer: Observer) -> Observer:
+def _interrupted(name: str, begun: Collection[str]) -> HostOutcome:
+    """A host that has no ending because somebody did not want to wait for it, or because its turn never came."""
+    if name in begun:
+        text = "interrupted while it was being changed: what was not confirmed undoes itself"
+        return HostOutcome(name, Outcome.FAILED, INTERRUPTED, text)
+    return _not_begun(name, "the run was interrupted")
+
+
+def _phases_only(observer: Observer, begun: set[str]) -> Observer:
     """A batch's own stage is a part of the run's, and a host has ended only when it was proven."""
 
     def hear(event: Event, /) -> None:
+        if isinstance(event, HostPhase):
+            begun.add(event.host)
         if not isinstance(event, StageStarted | ItemFinished):
             observer(event)
 

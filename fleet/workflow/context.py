@@ -15,6 +15,17 @@ def utc_now() -> datetime:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """Who is at work, for the journal: the account, whose `sudo` it is, who logged in, and from where."""
+
+    user: str = "unknown"
+    sudo_user: str = ""
+    login_user: str = ""
+    host: str = "unknown"
+    ssh_client: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Context:
     """The parameters of a run; everything below `cli` gets its clock, identity and observer from here.
 
@@ -30,6 +41,8 @@ class Context:
     who: str = "unknown"
     where: str = "unknown"
     run_id: str = "run"
+    reason: str = ""
+    origin: Origin = Origin()
     observer: Observer = ignore
     clock: Callable[[], datetime] = utc_now
     template_folder: Path | None = None

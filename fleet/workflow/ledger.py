@@ -14,7 +14,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
-from fleet.errors import FleetError, InvalidInventory, Problem
+from fleet.errors import FleetError, HistoryError, InvalidInventory, Problem
 from fleet.report.history import History
 from fleet.report.machine import make_run_summary
 from fleet.report.masking import mask_secrets
@@ -31,6 +31,7 @@ from fleet.report.summary import (
     WaiverLine,
 )
 from fleet.verify.values import EchoResult
+from fleet.workflow.chronicle import Chronicle
 from fleet.workflow.context import Context
 from fleet.workflow.echo_lines import make_echo_line
 
@@ -38,10 +39,15 @@ if TYPE_CHECKING:
     from fleet.audit.tables import Finding
     from fleet.documents import Documents
     from fleet.inventory.model import Inventory
+    from fleet.plan.conceal import Concealer
+    from fleet.plan.saved import SavedPlan
     from fleet.plan.steps import HostPlan, Plan
     from fleet.push.outcome import HostOutcome
+    from fleet.workflow.chronicle import Intent
+    from fleet.workflow.commit import Commit
     from fleet.workflow.reading import Reading
 
+BEGUN = "begun"  # the phase of a host that is being changed
 _RESULTS_AT_ONCE = 2000  # recorded together: a run that is killed loses the last of them, not the night's
 
 
@@ -58,10 +64,13 @@ class Ledger:
         self._heard_at = context.clock()
         self._asked = 0
         self._finished = False
+        self.chronicle: Chronicle | None = None
         if history is not None:
-            history.record_run_start(
-                RunStart(context.run_id, verb, self._report.started_at, who=context.who, where=context.where, **start)
+            self.chronicle = Chronicle(context, history, verb)
+            begun = RunStart(
+                context.run_id, verb, self._report.started_at, who=context.who, where=context.where, **start
             )
+            history.record_run_start(replace(begun, reason=context.reason))
 
     def __enter__(self) -> Self:
         return self
@@ -134,10 +143,34 @@ class Ledger:
 
     def hosts(self, outcomes: Iterable[HostOutcome], plans: Mapping[str, HostPlan] | None = None) -> None:
         """How hosts ended; a later word about a host replaces the earlier one."""
-        lines = [_host_line(outcome, (plans or {}).get(outcome.host)) for outcome in outcomes]
+        outcomes = tuple(outcomes)
+        concealer = self._history.read_key() if self._history is not None and plans else None
+        lines = [_host_line(outcome, (plans or {}).get(outcome.host), concealer) for outcome in outcomes]
         self._recorded_hosts |= {line.host: line for line in lines}
         if self._history is not None:
             self._history.record_host_outcomes(self._context.run_id, lines)
+        if self.chronicle is not None and plans is not None:
+            self.chronicle.end_hosts(lines)
+            for each in outcomes:
+                if each.broken_lock:
+                    self.chronicle.override("broken lock", host=each.host, whose=each.broken_lock)
+
+    def begin_change(self, intent: Intent, plan: SavedPlan) -> None:
+        """Written down before the first host is touched: who is about to do what, and the plan itself."""
+        from fleet.plan.saved import format_saved_plan
+
+        if self._history is not None and self.chronicle is not None:
+            self._history.record_plan(self._context.run_id, format_saved_plan(plan), resumed=intent.resumed)
+            self.chronicle.begin(intent)
+
+    def touch(self, hosts: Sequence[str]) -> None:
+        """These hosts are changed from now on: without a later word about one, it was cut off there."""
+        from fleet.push.outcome import HostOutcome, Outcome
+
+        text = "begun, and not known to have ended"
+        self.hosts(HostOutcome(host, Outcome.PENDING, BEGUN, text) for host in hosts)
+        if self.chronicle is not None:
+            self.chronicle.touch(hosts)
 
     def echo(self, result: EchoResult) -> None:
         """How one target answered; recorded with its neighbours, or when `keep_late_echoes` finds it waiting."""
@@ -171,6 +204,11 @@ class Ledger:
     def instead(self, inventory_digest: str) -> None:
         """Another inventory than the one that was typed: the last valid one, already recorded when it was."""
         self._put(inventory_digest=inventory_digest)
+
+    def origin(self, commit: Commit | None) -> None:
+        """Of which commit the inventory is, where that can be told."""
+        if self._history is not None and commit is not None:
+            self._history.record_origin(self._context.run_id, str(commit))
 
     def applied(self, inventory: Inventory, clean: Collection[str] = ()) -> None:
         """The whole inventory as it was applied: what the next run's removal guard compares with.
@@ -219,11 +257,22 @@ class Ledger:
             asked=self._asked or None,
             failing_since=self._failing_since(),
         )
+        self._close_chronicle()
         report = self._report
         if self._history is not None:
             summary = make_run_summary(report)
             self._history.record_run_finish(self._context.run_id, report.finished_at, report.exit_status, summary)
         return report
+
+    def _close_chronicle(self) -> None:
+        """The last line of the journal, told so that it can be kept where nobody who has our files can reach it."""
+        try:
+            head = self.chronicle.finish(self._report.exit_status, self._report.host_counts) if self.chronicle else None
+        except HistoryError as error:
+            self._put(failure=self._report.failure or str(error))
+            return
+        if head is not None:
+            self.note(f"journal: {head}")
 
 
 def _story_order(line: EchoLine) -> tuple[Any, ...]:
@@ -243,7 +292,7 @@ def _unseen(plan: Plan) -> Iterator[str]:
         yield f"{path} on {where} cannot be read by this login: its manifest was compared, its content was not"
 
 
-def _host_line(outcome: HostOutcome, plan: HostPlan | None) -> HostLine:
+def _host_line(outcome: HostOutcome, plan: HostPlan | None, concealer: Concealer | None) -> HostLine:
     """A host's line with the digests of the files that its plan changed, where it was carried out."""
     from fleet.plan.steps import RemoveFile, WriteFile
 
@@ -255,7 +304,16 @@ def _host_line(outcome: HostOutcome, plan: HostPlan | None) -> HostLine:
                 changes.append(FileChange(step.path, before, step.after.digest))
             elif isinstance(step, RemoveFile):
                 changes.append(FileChange(step.path, step.before.digest, None))
+        secret = {file.path for file in plan.rendered.files if file.holds_secrets}
+        changes = [_concealed(change, concealer) if change.path in secret else change for change in changes]
     return HostLine(outcome.host, outcome.outcome.value, outcome.phase, outcome.detail, tuple(changes))
+
+
+def _concealed(change: FileChange, concealer: Concealer | None) -> FileChange:
+    """Of a file that holds secrets a plain digest is kept nowhere."""
+    digests = (change.before_digest, change.after_digest)
+    before, after = (concealer.mark(each) if each and concealer else None for each in digests)
+    return FileChange(change.path, before, after)
 
 
 def snapshot_files(documents: Documents, inventory: Inventory) -> dict[str, bytes]:

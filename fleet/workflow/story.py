@@ -7,27 +7,37 @@ doors. A step either adds to the run's ledger or raises a `FleetError`; only the
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from fleet.errors import EmptySelection, InvalidInventory
 from fleet.inventory.model import Entity, Host, Inventory
+from fleet.plan.conceal import Concealer
+from fleet.plan.saved import SavedPlan
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.transport import Connector
 from fleet.report.history import History
+from fleet.report.machine import make_run
 from fleet.report.page import format_page
+from fleet.report.summary import RunReport
 from fleet.verify.values import EchoResult
 from fleet.workflow.asking import ask_entities, prove_hosts
 from fleet.workflow.auditing import audit_hosts, audit_strangers
 from fleet.workflow.boxes import box_statuses, boxes_by_hand, mark_boxes_done
-from fleet.workflow.changing import Batching, Planned, Work, apply_planned, plan_hosts, unapplied
+from fleet.workflow.changing import Batching, Planned, Work, apply_planned, find_canaries, plan_hosts, unapplied
+from fleet.workflow.chronicle import Intent
+from fleet.workflow.commit import Commit, read_commit
 from fleet.workflow.context import Context
 from fleet.workflow.guards import check_guards, unforgotten, unguarded
+from fleet.workflow.holding import Held
 from fleet.workflow.kept import open_snapshot
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.page import page_of
 from fleet.workflow.reading import Reading, check_limit, read_all, require_failed
 from fleet.workflow.rendering import read_with_templates
+from fleet.workflow.resuming import find_runs_over, hold_file, hold_run, settle_hosts
+from fleet.workflow.sources import list_sources
 from fleet.workflow.sweeping import CONTROLLER, Asking, read_earlier, record_as_heard, tell_comparison
 
 FAILED = "@failed"
@@ -52,6 +62,11 @@ class Permissions:
             yield f"allowed: hosts that are gone for good: {', '.join(self.forget_hosts)} (--forget-host)"
 
 
+def permissions_of(saved: SavedPlan) -> Permissions:
+    """What was allowed when a plan was made is what is allowed when it is carried out."""
+    return Permissions(saved.adopt, saved.allow_removal, saved.forget_hosts)
+
+
 _GOOD = frozenset({Outcome.UNCHANGED, Outcome.CONVERGED})
 
 
@@ -69,6 +84,7 @@ class Story:
         self._planned: tuple[str | None, Planned] | None = None
         self._wants_page = False
         self._limit: str | None = None
+        self._read_commit: tuple[Commit | None] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -159,34 +175,96 @@ class Story:
         )
         return True
 
-    def plan(self, hosts: str | None = None, permissions: Permissions | None = None) -> Planned:
-        """What would change, and which boxes a person has to change; changes nothing."""
-        allowed = permissions or Permissions()
+    def hold_file(self, path: Path) -> Held:
+        """A saved plan, of this very inventory and not used up. Raises `BrokenPlan`, `PlanStale`."""
+        return hold_file(path, self.reading, self.context, self._history)
+
+    def hold_run(self, run_id: str) -> Held:
+        """What a run that was cut off has no final outcome for. Raises `PlanStale`, `UsageError`."""
+        held = hold_run(run_id, self.reading, self.context, self._history)
+        left = f"{len(held.hosts)} of its {len(held.saved.hosts)} hosts have no final outcome"
+        self.ledger.note(f"going on with the run {held.resumed}: {left}")
+        return held
+
+    def settle(self, held: Held) -> None:
+        """Bring to an end what the run that is gone on with left on hosts that it had begun to change."""
+        hosts = [self.reading.inventory.hosts[name] for name in sorted(held.begun)]
+        for name, said in settle_hosts(held, hosts, self.connector, self.context).items():
+            self.ledger.note(f"{name}, of the run {held.resumed}: {said}")
+
+    def plan(
+        self, hosts: str | None = None, permissions: Permissions | None = None, held: Held | None = None
+    ) -> Planned:
+        """What would change, and which boxes a person has to change; changes nothing.
+
+        With a plan that is `held`, what that plan allowed is what is allowed, and hosts that moved on are stale.
+        """
+        allowed = permissions_of(held.saved) if held is not None else permissions or Permissions()
         reading = self.reading
         check_guards(reading.inventory, self._history, allowed.allow_removal, allowed.forget_hosts, self.context)
         self.ledger.note(*allowed.describe(), *unguarded(reading.inventory, self._history))
         self.ledger.note(*unforgotten(self._history, allowed.forget_hosts))
-        chosen = self.hosts(hosts)
-        planned = plan_hosts(reading, self.context, chosen, self.connector, adopt=allowed.adopt)
+        chosen = self.hosts(hosts) if held is None else self._held_hosts(held)
+        planned = plan_hosts(
+            reading, self.context, chosen, self.connector, adopt=allowed.adopt, held=held, concealer=self._concealer()
+        )
+        self.ledger.origin(self._commit())
         self.ledger.plan(planned.plan, hosts=[host.name for host in chosen])
         self.ledger.hosts(unapplied(planned))
         self.ledger.boxes(*boxes_by_hand(reading, self._history))
         self._planned = (hosts, planned)
         return planned
 
+    def _held_hosts(self, held: Held) -> tuple[Host, ...]:
+        chosen = tuple(host for host in self.hosts() if host.name in held.hosts)
+        if not chosen and held.hosts:
+            raise EmptySelection(f"--limit {self.limit!r} means no host of the plan; nothing was done")
+        return chosen
+
+    def _concealer(self) -> Concealer | None:
+        return self._history.read_key() if self._history is not None else None
+
+    def _commit(self) -> Commit | None:
+        if self._read_commit is None:
+            paths = list_sources(self.reading, self.context)
+            self._read_commit = (read_commit(self.context.inventory_root, paths),)
+        return self._read_commit[0]
+
+    def save(self, planned: Planned, allowed: Permissions, report: RunReport | None = None) -> SavedPlan:
+        """The plan as a value that can be kept."""
+        inventory, concealer = self.reading.inventory, self._concealer()
+        return SavedPlan(
+            plan_id=self.context.run_id,
+            made_at=self.ledger.report.started_at,
+            made_by=f"{self.context.who} on {self.context.where}",
+            fleet=inventory.name,
+            key_id=concealer.key_id if concealer is not None else "",
+            inventory_digest=inventory.digest,
+            sources=list_sources(self.reading, self.context),
+            hosts=planned.pins,
+            adopt=allowed.adopt,
+            allow_removal=allowed.allow_removal,
+            forget_hosts=allowed.forget_hosts,
+            report=make_run(report) if report is not None else {},
+        )
+
     def _planned_for(self, hosts: str | None) -> Planned | None:
         """The plan that an earlier step made of these very hosts; another play's plan is another plan."""
         return self._planned[1] if self._planned is not None and self._planned[0] == hosts else None
 
     def apply(
-        self, batching: Batching, hosts: str | None = None, permissions: Permissions | None = None
+        self,
+        batching: Batching,
+        hosts: str | None = None,
+        permissions: Permissions | None = None,
+        held: Held | None = None,
     ) -> tuple[HostOutcome, ...]:
         """Carry out the plan (made now where no step before made one) in batches under the budget."""
-        planned = self._planned_for(hosts) or self.plan(hosts, permissions)
+        planned = self._planned_for(hosts) or self.plan(hosts, permissions, held)
         self._planned = None
         reading = self.reading
-        if batching.confirm_within_s is None:
-            self.ledger.note("allowed: what is changed stays without a new login and a C-ECHO (--no-confirm)")
+        allowed = permissions_of(held.saved) if held is not None else permissions or Permissions()
+        would_write = self._begin(planned, batching, allowed, held)
 
         def prove(changed: Sequence[Host]) -> Mapping[str, str]:
             return prove_hosts(reading, self.context, changed, self.connector)
@@ -194,10 +272,37 @@ class Story:
         def record(outcomes: Sequence[HostOutcome]) -> None:
             self.ledger.hosts(outcomes, planned.by_host)
 
-        work = Work(reading, self.context, self.connector, prove, record, self.ledger.note)
+        over = find_runs_over(self._history, self.context.run_id) if would_write else frozenset()
+        work = Work(reading, self.context, self.connector, prove, record, self.ledger.note, self.ledger.touch, over)
         outcomes = apply_planned(work, planned, batching)
-        self._remember_applied(reading, outcomes, permissions or Permissions())
+        self._remember_applied(reading, outcomes, allowed)
         return outcomes
+
+    def _begin(self, planned: Planned, batching: Batching, allowed: Permissions, held: Held | None) -> bool:
+        """Use a saved plan up, and write down what will be done, before the first host is touched."""
+        would_write = bool(planned.pending) and not batching.budget.is_spent(len(planned.failures), len(planned.hosts))
+        overrides = (*allowed.describe(), *batching.describe())
+        self.ledger.note(*batching.describe())
+        is_saved = held is not None and held.resumed is None
+        if not (would_write or overrides or (held is not None and held.resumed)):
+            return would_write
+        find_canaries(self.reading, planned.hosts, (), batching.canaries)  # before anything is used up
+        saved = self.save(planned, allowed)
+        plan_id = held.saved.plan_id if held is not None and is_saved else None
+        if would_write and plan_id is not None and self._history is not None:
+            self._history.claim_plan(plan_id, self.context.run_id, self.ledger.report.started_at)
+        intent = Intent(
+            fleet=saved.fleet,
+            inventory_digest=saved.inventory_digest,
+            plan_digest=held.saved.digest if held is not None else saved.digest,
+            hosts=tuple(host.name for host in planned.hosts),
+            commit=self._commit(),
+            plan_id=plan_id,
+            resumed=held.resumed if held is not None else None,
+            overrides=overrides,
+        )
+        self.ledger.begin_change(intent, saved)
+        return would_write
 
     def _remember_applied(self, reading: Reading, outcomes: Sequence[HostOutcome], allowed: Permissions) -> None:
         """What was applied is what the next run is compared with; the first apply takes the boxes as found.

@@ -64,6 +64,9 @@ class FakeHost:
     failures: dict[str, FleetError] = field(default_factory=dict)
     failing_units: set[str] = field(default_factory=set)
     is_open: bool = True
+    leftover: bool = False
+    has_timers: bool = True
+    lease: tuple[str, ...] = ()  # token, age, heard, left, owner and what it does, in words of lock.sh
     before: "FakeHost | None" = None  # what the way back leads to, until it is confirmed
 
     def run_script(
@@ -77,6 +80,8 @@ class FakeHost:
         self.log.append(script.verb)
         if script.verb in self.failures:
             raise self.failures[script.verb]
+        if script.verb == "stage" and not self.has_timers and " way-back" in script.text:
+            return CommandResult(0, b"fleet-host 1\nno-way-back\nfailed\nend\n", b"")
         lines = {
             "observe": self._observe,
             "stage": self._stage,
@@ -84,6 +89,9 @@ class FakeHost:
             "confirm": self._confirm,
             "revert": self._revert,
             "ping": self._ping,
+            "lock": self._report_lock,
+            "unlock": self._break_lock,
+            "settle": self._settle,
         }[script.verb](script.request)
         return CommandResult(0, "\n".join(["fleet-host 1", *lines, "end", ""]).encode(), b"")
 
@@ -95,6 +103,26 @@ class FakeHost:
 
     def _ping(self, _request: object) -> list[str]:
         return ["uid 0"]
+
+    def _report_lock(self, _request: object) -> list[str]:
+        return [" ".join(["lease", *(self.lease or ("free",))])]
+
+    def _break_lock(self, token: object) -> list[str]:
+        lines = self._report_lock(token)
+        if self.lease[:1] != (token,):
+            return lines
+        self.lease = ()
+        return [*lines, "broken", *(["armed"] if self.before else [])]
+
+    def _settle(self, run_id: object) -> list[str]:
+        if self.lease and (self.lease[0].rpartition(".")[0] != run_id or self.lease[-1] == "working"):
+            return [" ".join(["locked", *self.lease])]
+        self.lease = ()
+        if self.before is not None:
+            self._revert(None)
+            return [f"settled undone {_blob(b'x reverted -')}"]
+        found, self.leftover = "cleaned" if self.leftover else "nothing", False
+        return [f"settled {found} -"]
 
     def _observe(self, question: object) -> list[str]:
         assert isinstance(question, Question)
@@ -108,6 +136,7 @@ class FakeHost:
         lines += [f"unit {unit} {self._show(unit)}" for unit in dict.fromkeys([*question.units, *ours])]
         missing = enumerate(question.programs)
         lines += [f"no-program {index}" for index, name in missing if name in self.missing_programs]
+        lines += ["leftover"] if self.leftover else []
         lines += [f"no-user {index}" for index, name in enumerate(question.users) if name in self.missing_users]
         return lines
 
@@ -148,6 +177,9 @@ class FakeHost:
 
     def _stage(self, plan: object) -> list[str]:
         assert isinstance(plan, HostPlan)
+        if self.lease:
+            return [" ".join(["locked", *self.lease]), "failed"]
+        self.leftover = False
         self.folders |= {step.path for step in plan.steps if isinstance(step, MakeFolder)}
         return ["staged"]
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from fleet.errors import HostError
-from fleet.events import Notice
+from fleet.events import HostPhase, Notice
 from fleet.inventory.model import Host
 from fleet.plan.batches import FailureBudget
 from fleet.plan.steps import HostPlan
@@ -252,14 +252,15 @@ def test_a_host_whose_entity_does_not_answer_afterwards_has_failed(
 def test_an_interrupted_apply_has_an_outcome_for_what_was_done(three: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     real = apply_batch
 
-    def interrupt(pairs, *rest):  # type: ignore[no-untyped-def]
+    def interrupt(pairs, connector, settings, observer, hear):  # type: ignore[no-untyped-def]
         if pairs[0][0].name == "north-2":
+            observer(HostPhase("north-2", "connect"))
             raise KeyboardInterrupt
-        return real(pairs, *rest)
+        return real(pairs, connector, settings, observer, hear)
 
     monkeypatch.setattr(changing, "apply_batch", interrupt)
     report = three.run(lambda story: story.apply(in_ones()))
-    assert outcomes(report) == {"north-1": "converged", "north-2": "failed", "north-3": "pending"}
+    assert outcomes(report) == {"north-1": "converged", "north-2": "failed", "north-3": "not_reached"}
     assert "interrupted while it was being changed" in details(report)["north-2"]
     assert report.exit_status == 1
     with three.history() as history:

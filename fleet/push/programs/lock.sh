@@ -123,12 +123,16 @@ release_lock() {
   echo free >"$lock/beat.$$" && mv -f "$lock/beat.$$" "$lock/lease.$generation"
 }
 
-# Who holds it: id, seconds since it was taken, since it was last renewed, until it runs out, owner.
+# Who holds it: id, seconds since it was taken, since it was last renewed, until it runs out, owner, and whether a
+# script of his runs here now or the host waits for his next word.
 say_lease() {
   read_clock
   find_lease
   if is_free; then say "$1 free"
-  else say "$1 $id $((now - since)) $((now - renewed)) $((renewed + ttl - now)) $owner"
+  else
+    doing=working
+    [ "${holder:--}" != - ] || doing=waiting
+    say "$1 $id $((now - since)) $((now - renewed)) $((renewed + ttl - now)) $owner $doing"
   fi
 }
 

@@ -27,6 +27,39 @@ confirm_window() {
   say end
 }
 
+# run lease owner: what a run that is over left here is brought to its end: a window that nobody will confirm is
+# undone, staged files go, its lease is given back. A script of it that still runs is waited for by whoever asks.
+settle_run() {
+  begin
+  trap '' PIPE HUP INT TERM
+  lease=$2
+  lock_begin 2>/dev/null || { say settled nothing -; say end; return; }
+  read_clock
+  find_lease
+  if ! is_free; then
+    case $id in "$1".*) [ "${holder:--}" != - ] || release_lock "$id" ;; esac
+  fi
+  if ! take_lock "$lease" "$lock_ttl" "$3" 2>/dev/null; then
+    say_lease locked
+    say end
+    return
+  fi
+  beat_lock "$lease"
+  word=nothing said=
+  if [ -d "$state/revert" ] && [ ! -L "$state" ]; then
+    said=$(FLEET_LEASE=$lease sh "$state/revert/run" settle </dev/null 2>&1)
+    word=undone
+    case $said in *' confirmed') word=confirmed ;; esac
+  fi
+  if [ -f "$state/staging" ] && [ ! -L "$state" ]; then
+    clean_stage
+    [ "$word" != nothing ] || word=cleaned
+  fi
+  release_lock "$lease"
+  say "settled $word $(blob "$said")"
+  say end
+}
+
 # token: the host is to go back now, by its own hand, and not by this connection's
 revert_window() {
   begin

@@ -8,6 +8,7 @@ ever slows a round down.
 """
 
 import contextlib
+import gc
 import getpass
 import resource
 import shutil
@@ -100,6 +101,7 @@ def sweep_recorded(folder: Path, count: int) -> float:
     targets = read_targets(write_targets(folder / "listed.csv", make_lines(count)), "FLEET_SCU", Timeouts())
     path = folder / f"history-{time.monotonic_ns()}.sqlite"
     context = Context(folder, path)
+    gc.set_threshold(200_000, 20, 100)  # as the console script has it
     with open_history(path) as history, Ledger(context, history, "verify") as ledger:
         started = time.perf_counter()
         ListedSweep(context, ledger, history).verify(targets, Asking())

@@ -105,7 +105,8 @@ class EchoLine:
     @property
     def outcome(self) -> str:
         """The word of the contract."""
-        return str(self.columns[echo_rows.OUTCOME])
+        outcome: str = self.columns[echo_rows.OUTCOME]
+        return outcome
 
     @property
     def warnings(self) -> list[str]:

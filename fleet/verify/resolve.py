@@ -38,12 +38,17 @@ def lookup_system(name: str, port: int) -> list[tuple[int, SocketAddress]]:
 
 def parse_literal(address: str, port: int) -> tuple[int, SocketAddress] | None:
     """Return the socket address of an IP address, None for a name."""
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, address)
-        except (OSError, ValueError):
-            continue
-        return (family, (address, port)) if family == socket.AF_INET else (family, (address, port, 0, 0))
+    try:
+        socket.inet_pton(socket.AF_INET, address)
+    except (OSError, ValueError):
+        return _parse_ipv6(address, port)
+    return socket.AF_INET, (address, port)
+
+
+def _parse_ipv6(address: str, port: int) -> tuple[int, SocketAddress] | None:
+    with contextlib.suppress(OSError, ValueError):
+        socket.inet_pton(socket.AF_INET6, address)
+        return socket.AF_INET6, (address, port, 0, 0)
     if "%" in address and ":" in address:  # a scoped IPv6 address such as fe80::1%eth0 (RFC 4007)
         host, _, scope = address.partition("%")
         try:

@@ -47,7 +47,8 @@ def ask_directly(
 
 def was_interrupted(results: Iterable[EchoResult]) -> bool:
     """Whether a sweep from here ended before its time: only then does it leave anything `unknown`."""
-    return any(result.outcome is Outcome.UNKNOWN for result in results)
+    unknown = Outcome.UNKNOWN
+    return any(result.outcome is unknown for result in results)
 
 
 def record_as_heard(asking: Asking, ledger: Ledger) -> Asking:

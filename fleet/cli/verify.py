@@ -58,7 +58,8 @@ def command(door: Door, targets: Path | None, sources: tuple[str, ...], **option
 
     def act_on_list(sweep: ListedSweep) -> None:
         times = Timeouts() if total_s is None else replace(Timeouts(), total_s=total_s)
-        listed = read_targets(Path(targets or ""), options["calling"], times)
+        per_host = options["max_associations_per_host"] or 1
+        listed = read_targets(Path(targets or ""), options["calling"], times, per_host)
         if door.limit is not None:
             listed = sweep.failed_among(listed)
         sweep.verify(listed, asking, compare=compare)

@@ -80,8 +80,10 @@ class ListedSweep:
         return ""
 
 
-def read_targets(path: Path, calling: str, timeouts: Timeouts) -> tuple[EchoTarget, ...]:
+def read_targets(path: Path, calling: str, timeouts: Timeouts, per_host: int = 1) -> tuple[EchoTarget, ...]:
     """The targets of a file; a header line and empty lines are skipped, every bad line is told.
+
+    No inventory says what a device bears, so `per_host`, the flag, is what holds at each address.
 
     Raises `UnreadableFile`, and `InvalidInventory` with all problems.
     """
@@ -107,7 +109,10 @@ def read_targets(path: Path, calling: str, timeouts: Timeouts) -> tuple[EchoTarg
             continue
         title, address, port = cells[:3]
         own = cells[3] if len(cells) == 4 and cells[3] else calling
-        targets.append(EchoTarget(normalize_ae_title(title), address, int(port), own, timeouts=timeouts))
+        title = normalize_ae_title(title)
+        targets.append(
+            EchoTarget(title, address, int(port), own, timeouts=timeouts, max_associations_per_host=per_host)
+        )
     if not targets and not problems:
         wrong(1, "no target in it; one line is ae_title,address,port[,calling]")
     if problems:

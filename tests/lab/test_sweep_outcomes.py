@@ -90,7 +90,7 @@ def test_what_is_no_dicom_is_named(lab: Lab, box: LabHost, tmp_path: Path) -> No
 )
 def test_each_firewall_ends_in_its_outcome(
     lab: Lab, box: LabHost, tmp_path: Path, rule: str, ending: tuple[str, float]
-) -> None:
+) -> None:  # T51
     outcome, within_s = ending
     done = box.run(f"iptables -I INPUT -p tcp --dport 4242 {rule}")
     assert done.returncode == 0, done.stderr
@@ -99,7 +99,7 @@ def test_each_firewall_ends_in_its_outcome(
     assert (rows["VENDOR_BOX"]["outcome"], rows["VENDOR_BOX"]["elapsed_s"] < within_s) == (outcome, True), rows
 
 
-def test_nobody_there_no_way_there_and_no_such_name(lab: Lab, box: LabHost, tmp_path: Path) -> None:
+def test_nobody_there_no_way_there_and_no_such_name(lab: Lab, box: LabHost, tmp_path: Path) -> None:  # T51
     closed, absent = f"CLOSED,{box.address},4299", f"ABSENT,{NOBODY},104"
     status, rows = ask(lab, tmp_path, closed, absent, f"FAR,{ELSEWHERE},104", "NAMELESS,nobody.invalid,104")
     assert status == 2

@@ -123,7 +123,7 @@ observe_manifest() {
       observe_files "$next" "$path" none
     done <"$state/manifest"
   fi
-  [ ! -e "$state/staging" ] || say leftover
+  [ ! -e "$state/staging" ] && [ ! -e "$state/manifest.before" ] || say leftover
 }
 
 observe_started() {

@@ -47,6 +47,7 @@ prepare_state() {
   done
   [ -d "$state/started" ] || mkdir -m 755 "$state/started" || return 1
   clean_stage
+  [ ! -e "$state/manifest.before" ] || rm -f "$state/manifest.before"
   [ $# = 0 ] || { printf '%s\n' "$@" >"$state/staging"; } 2>/dev/null || printf '%s\n' "$@" | cat >"$state/staging"
 }
 
@@ -118,7 +119,8 @@ make_whole() {
   if [ "$uid" = 0 ]; then chown "$owner" $names || return 1; fi
   chmod "$mode" $names || return 1
   for each in $names; do keep_context "$below" "${each##*/}" "$each" || return 1; done
-  sync_path $names
+  # The list of where they lie goes first: after a power cut it must not know less than the disk.
+  sync_path "$state/staging" $names
   [ "$(sha256sum $names)$lf" = "$sums" ] || { echo "short write: what arrived is not what was sent"; return 1; }
 }
 

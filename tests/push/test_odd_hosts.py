@@ -3,20 +3,25 @@
 import os
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from fleet.push.apply import Confirmation, apply_host
+from fleet.inventory.model import Host
+from fleet.plan.decide import make_host_plan
+from fleet.push.apply import Confirmation, apply_batch, apply_host
+from fleet.push.observe import observe_fleet
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.stage import StageSettings, make_stage_script
 from fleet.push.switch import SwitchSettings, make_switch_script
 from fleet.push.window import Window, make_revert_script, parse_window_reply
 from fleet.render.artifacts import FileCheck, RenderedHost, RenderedService
-from tests.push.local_host import LocalTransport
+from tests.push.local_host import LocalConnector, LocalTransport, make_root
 from tests.push.scenes import NOW, converge, list_leftovers, make_plan, rendered_file, rendered_host
+from tests.push.test_targets import ext4, mounted
 from tests.push.userlands import enter_programs, make_program
 
 NOBODY = 65534
@@ -183,3 +188,98 @@ def test_nothing_but_busybox_is_enough_to_go_back(root: Path, busybox_alone: Seq
     said = LocalTransport(root, wrapper=busybox_alone).run_text(b"stat --help 2>&1; mv --help 2>&1\n")
     assert said.stdout.count(b"BusyBox") == 2
     assert list_leftovers(root) == []
+
+
+def _read_only(root: Path, stack: ExitStack) -> None:
+    stack.enter_context(mounted(root / "etc/keepalived", "ro"))
+
+
+def _full(root: Path, stack: ExitStack) -> None:
+    stack.enter_context(mounted(root / "etc/keepalived", "size=8k"))
+    (root / "etc/keepalived/filler").write_bytes(b"x" * 8192)
+
+
+def _without_inodes(root: Path, stack: ExitStack) -> None:
+    stack.enter_context(mounted(root / "etc/keepalived", "nr_inodes=1"))
+
+
+def _immutable(root: Path, stack: ExitStack) -> None:
+    stack.enter_context(ext4(root / "etc/keepalived", root.parent / f"{root.name}.image"))
+    subprocess.run(["chattr", "+i", str(root / "etc/keepalived")], check=True, timeout=10)
+
+
+def _link(root: Path, _stack: ExitStack) -> None:
+    (root / OURS.path[1:]).symlink_to(root / "etc/elsewhere")
+
+
+def _folder(root: Path, _stack: ExitStack) -> None:
+    (root / OURS.path[1:]).mkdir()
+
+
+def _nobody_of_that_name(root: Path, _stack: ExitStack) -> None:
+    (root / "etc/passwd").write_text("games:x:5:60::/:/bin/sh\n")
+
+
+def _no_such_group(root: Path, _stack: ExitStack) -> None:
+    (root / "etc/group").write_text("games:x:60:\n")
+
+
+def _no_such_unit(root: Path, _stack: ExitStack) -> None:
+    (root / "lib/systemd/system/pacs.service").unlink()
+
+
+def _masked(root: Path, _stack: ExitStack) -> None:
+    (root / "units").mkdir()
+    (root / "units/pacs.service.masked").touch()
+
+
+def _no_systemctl(root: Path, _stack: ExitStack) -> None:
+    (root / "usr/bin/systemctl").unlink()
+
+
+ODD: dict[str, tuple[Callable[[Path, ExitStack], None], Outcome, str]] = {
+    "read-only": (_read_only, Outcome.FAILED, "the filesystem is read-only"),
+    "full": (_full, Outcome.FAILED, "the disk is full"),
+    "without-inodes": (_without_inodes, Outcome.FAILED, "the disk is full"),
+    "immutable": (_immutable, Outcome.FAILED, "not permitted (an immutable file"),
+    "link": (_link, Outcome.REFUSED, "symbolic link"),
+    "folder": (_folder, Outcome.REFUSED, "folder"),
+    "no-user": (_nobody_of_that_name, Outcome.REFUSED, "user root"),
+    "no-group": (_no_such_group, Outcome.REFUSED, "group root"),
+    "no-unit": (_no_such_unit, Outcome.REFUSED, "pacs.service"),
+    "masked-unit": (_masked, Outcome.REFUSED, "pacs.service"),
+    "no-systemctl": (_no_systemctl, Outcome.REFUSED, "systemctl"),
+}
+
+
+@needs_root
+def test_every_odd_host_ends_by_itself_and_the_others_go_on(tmp_path: Path) -> None:  # T26, T28
+    names = ["first", *ODD, "last"]
+    roots: dict[str, Path] = {}
+    rendered = RenderedHost("", (replace(OURS, restarts=("pacs.service",)),), (SERVICE,))
+    with ExitStack() as stack:
+        for name in names:
+            (tmp_path / name).mkdir()
+            roots[name] = make_root(tmp_path / name)
+            (roots[name] / "etc/keepalived").mkdir()
+            (roots[name] / "lib/systemd/system/pacs.service").touch()
+            if name in ODD:
+                ODD[name][0](roots[name], stack)
+        connector = LocalConnector(roots)
+        pairs = [(Host(name, "127.0.0.1", "n"), replace(rendered, host=name)) for name in names]
+        readings = observe_fleet(pairs, connector)
+        plans = []
+        for (host, wanted), reading in zip(pairs, readings, strict=True):
+            assert reading.observed is not None, reading
+            plans.append((host, make_host_plan(wanted, reading.observed, adopt=False)))
+        outcomes = {each.host: each for each in apply_batch(plans, connector, NOW)}
+        for name, (_, outcome, told) in ODD.items():
+            assert outcomes[name].outcome is outcome, outcomes[name]
+            assert told in outcomes[name].detail, outcomes[name]
+            live = roots[name] / OURS.path[1:]
+            assert live.is_symlink() or not live.is_file()
+            assert not (roots[name] / "etc/elsewhere").exists()
+            assert list_leftovers(roots[name]) == []
+        for name in ("first", "last"):
+            assert outcomes[name].outcome is Outcome.CONVERGED
+            assert (roots[name] / OURS.path[1:]).read_text() == OURS.content

@@ -47,7 +47,7 @@ def read_ssh_options(ssh_config: str | None, remark: Callable[[str], None]) -> "
     from fleet.push.ssh.options import SshOptions
 
     folder = Path.home() / ".ssh"
-    person = Person(getpass.getuser(), Path.home(), dict(os.environ))
+    person = Person(_who(), Path.home(), dict(os.environ))
     if ssh_config is None:
         files = [path for path in (folder / "config", _SYSTEM / "ssh_config") if path.is_file()]
     else:
@@ -61,3 +61,11 @@ def read_ssh_options(ssh_config: str | None, remark: Callable[[str], None]) -> "
         person=person,
         remark=remark,
     )
+
+
+def _who() -> str:
+    """This user's name, or number where the machine knows no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())

@@ -88,7 +88,9 @@ def find_known_keys(pinned: Sequence[str], known_hosts: str, names: Sequence[str
 def check_host_key(presented: HostKey, known: KnownKeys, name: str) -> str | None:
     """Why we do not go on, or None: no command, no login, nothing is sent after this sentence."""
     if presented in known.revoked:
-        return f"{name} presented {presented}, which known_hosts marks as revoked: nothing was sent to it"
+        others = ", ".join(str(key) for key in known.trusted if key not in known.revoked)
+        expected = f"; expected {others}" if others else ""
+        return f"{name} presented {presented}, which known_hosts marks as revoked{expected}: nothing was sent to it"
     if presented in known.trusted:
         return None
     if not known.trusted:

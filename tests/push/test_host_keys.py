@@ -60,3 +60,11 @@ def test_a_certificate_authority_vouches_for_nothing_here() -> None:
 def test_a_key_of_another_kind_is_another_key() -> None:
     known = find_known_keys((KEY.line,), "", ("10.0.0.1",))
     assert check_host_key(HostKey("ecdsa-sha2-nistp256", KEY.blob), known, "h") is not None
+
+
+def test_a_revoked_key_is_told_beside_the_one_that_is_expected() -> None:  # T21
+    known = find_known_keys((OTHER.line,), f"@revoked * {KEY.line}\n", ("10.0.0.1",))
+    said = check_host_key(KEY, known, "h") or ""
+    assert KEY.fingerprint in said
+    assert OTHER.fingerprint in said
+    assert "revoked" in said

@@ -10,7 +10,7 @@ an empty run.
 import difflib
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from fnmatch import translate
 
 from fleet.errors import EmptySelection
@@ -119,11 +119,23 @@ class Selectors:
             raise EmptySelection(self._nothing(kind, text))
         return found
 
-    @staticmethod
-    def _nothing(kind: str, text: str) -> str:
+    def _nothing(self, kind: str, text: str) -> str:
+        hints = "".join(f"; {hint}" for hint in self._list_strange_values(text))
         return (
-            f"the selector {text!r} matches no {kind}; nothing was done; `fleet inventory --list` shows what there is"
+            f"the selector {text!r} matches no {kind}{hints}; nothing was done; `fleet inventory --list` shows what"
+            " there is"
         )
+
+    def _list_strange_values(self, text: str) -> Iterator[str]:
+        """The terms whose key is known and whose value nothing bears, with what was probably meant."""
+        for found in _TERM.finditer(text):
+            key, equals, value = (found[3] or "").partition("=")
+            key, bare = key.removeprefix("label."), value.replace("'", "")
+            tables = [self._universe(each).attributes.get(key, {}) for each in ("entities", "hosts")]
+            known = sorted({*tables[0], *tables[1]})
+            if equals and known and not any(_match(table, bare) for table in tables):
+                there = f"{', '.join(known[:8])}{' …' if len(known) > 8 else ''}"
+                yield f"nothing has {key}={bare}{_did_you_mean(bare, known) or f'; there are {there}'}"
 
     def _universe(self, kind: str) -> _Universe:
         if kind not in self._universes:

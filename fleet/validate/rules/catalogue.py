@@ -10,6 +10,7 @@ from fleet.validate.rules import (
     certificate_sound,
     engine_settings,
     entity_name,
+    file_over_logins,
     flow_external,
     flow_service,
     flow_within_site,
@@ -105,6 +106,7 @@ RULES: tuple[Rule, ...] = (
     secret_in_clear,
     tls_complete,
     engine_settings,
+    file_over_logins,
     target_fit,
     team_file,
 )

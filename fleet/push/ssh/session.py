@@ -1,6 +1,8 @@
 """A host that we are logged in to: scripts by an exec channel, and connections that the host makes for us."""
 
 import contextlib
+import secrets
+from dataclasses import dataclass
 
 import paramiko
 
@@ -9,10 +11,19 @@ from fleet.inventory.model import Host
 from fleet.push.address import is_address
 from fleet.push.connection import Deadline
 from fleet.push.exchange import READ_BYTES, Exchange
+from fleet.push.root_shell import Answer, RootShell
 from fleet.push.script import Script
 from fleet.push.ssh.client import Client, close_all, open_tunnel, watch
 from fleet.push.sudoers import BECOME_COMMAND, PLAIN_COMMAND
 from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult
+
+
+@dataclass(frozen=True, slots=True)
+class _Root:
+    """The shell that sudo gave, and the channel that it reads."""
+
+    shell: RootShell
+    channel: paramiko.Channel
 
 
 class SshTransport:
@@ -21,6 +32,7 @@ class SshTransport:
     def __init__(self, host: Host, chain: tuple[Client, ...]) -> None:
         self._host = host
         self._chain = chain
+        self._root: _Root | None = None
 
     @property
     def is_open(self) -> bool:
@@ -34,18 +46,17 @@ class SshTransport:
         limit_bytes: int = REPLY_LIMIT_BYTES,
         become: bool | None = None,
     ) -> CommandResult:
-        """One exec channel (RFC 4254 section 6.5), the script on its stdin."""
+        """On the stdin of a shell: with sudo of one below the connection's root shell, else of a channel of its own."""
         sudo = self._host.ssh.become == "sudo" if become is None else become
         deadline = Deadline(deadline_s)
         try:
             with watch(deadline, *reversed(self._chain)):
-                channel = self._chain[-1].open_session(timeout=deadline.left_s + 1)
-                channel.settimeout(deadline.left_s + 1)
-                channel.exec_command(BECOME_COMMAND if sudo else PLAIN_COMMAND)
-                exchange = Exchange(channel, script.text.encode(), limit_bytes)
-                exchange.run()
-                channel.status_event.wait(deadline.left_s)
-                ended = channel.exit_status_ready() and self.is_open
+                run = self._run_as_root if sudo else self._run_alone
+                exchange, channel = run(script.text, deadline, limit_bytes)
+                told = isinstance(exchange, Answer) and exchange.status is not None
+                if not told:
+                    channel.status_event.wait(deadline.left_s)
+                ended = (told or channel.exit_status_ready()) and self.is_open
         except (paramiko.SSHException, OSError, EOFError) as error:
             raise self._fail(script, deadline, str(error)) from error
         if exchange.flooded:
@@ -54,9 +65,37 @@ class SshTransport:
             raise HostError(message, phase=script.verb)
         if not ended:
             raise self._fail(script, deadline, "the connection broke in the middle")
-        channel.close()
-        status = channel.exit_status
+        status = exchange.status if isinstance(exchange, Answer) else None
+        if status is None:
+            channel.close()
+            status = channel.exit_status
         return CommandResult(status if status >= 0 else None, bytes(exchange.stdout), bytes(exchange.stderr))
+
+    def _run_alone(self, text: str, deadline: Deadline, limit_bytes: int) -> tuple[Exchange, paramiko.Channel]:
+        channel = self._open_exec(PLAIN_COMMAND, deadline)
+        exchange = Exchange(channel, text.encode(), limit_bytes)
+        exchange.run()
+        return exchange, channel
+
+    def _run_as_root(self, text: str, deadline: Deadline, limit_bytes: int) -> tuple[Answer, paramiko.Channel]:
+        """By the root shell that is there; by one more where that has ended, or is at work for somebody else."""
+        root = self._root
+        if root is None or not root.shell.claim():
+            channel = self._open_exec(BECOME_COMMAND, deadline)
+            root = self._root = _Root(RootShell(channel), channel)
+            root.shell.claim()
+        try:
+            root.channel.settimeout(deadline.left_s + 1)
+            return root.shell.run(text, secrets.token_hex(8), limit_bytes), root.channel
+        finally:
+            root.shell.release()
+
+    def _open_exec(self, command: str, deadline: Deadline) -> paramiko.Channel:
+        """An exec channel (RFC 4254 section 6.5)."""
+        channel = self._chain[-1].open_session(timeout=deadline.left_s + 1)
+        channel.settimeout(deadline.left_s + 1)
+        channel.exec_command(command)
+        return channel
 
     def _fail(self, script: Script, deadline: Deadline, said: str) -> FleetError:
         over = deadline.is_over

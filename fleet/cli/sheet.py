@@ -1,5 +1,6 @@
 """`fleet sheet SEL`: what a person types into a box that we cannot push to; and the firewall's rules."""
 
+import sys
 from collections.abc import Sequence
 
 import click
@@ -51,7 +52,9 @@ def command(door: Door, selector: str, firewall: bool, since: str | None, done: 
             raise EmptySelection(f"{selector!r} selects no box: what runs on hosts of ours is pushed, not typed")
         if done:
             return _mark(door, context, history, statuses)
-    door.tell(_SHEETS[door.output](statuses))
+    text = _SHEETS[door.output](statuses)
+    # Who prints wants a page a box; a terminal would show the form feed as rubbish, or clear itself.
+    door.tell(text.replace(formats.PAGE_BREAK, f"{'-' * 72}\n") if sys.stdout.isatty() else text)
     return 0
 
 

@@ -3,6 +3,7 @@
 Everything that a peer, a host or a file said passes `safe_text` (T53). Colours are a `Palette`, empty when off.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Final
 
@@ -35,6 +36,20 @@ def format_problems(problems: Iterable[Problem], palette: Palette = PLAIN) -> st
     """`path:line:column: severity[code] message`, sorted by file and line; a second place on its own line."""
     ordered = sorted(problems, key=lambda problem: problem.sort_key)
     return _text(line for problem in ordered for line in _problem(problem, palette))
+
+
+def format_problems_short(problems: Iterable[Problem], palette: Palette = PLAIN) -> str:
+    """Every error, but of each kind of warning the first alone: who reads what a run did knows them already."""
+    ordered = sorted(problems, key=lambda problem: problem.sort_key)
+    left = Counter(problem.code for problem in ordered if problem.severity is not Severity.ERROR)
+    lines: list[str] = []
+    for problem in ordered:
+        more = 0 if problem.severity is Severity.ERROR else left.pop(problem.code, 0) - 1
+        if more < 0:
+            continue  # told with the first of its kind
+        lines += _problem(problem, palette)
+        lines += [f"    and {more} more of this kind; `fleet validate` tells each"] if more else []
+    return _text(lines)
 
 
 def _problem(problem: Problem, palette: Palette) -> Iterator[str]:
@@ -225,7 +240,7 @@ def format_run(
     if quiet and report.exit_status == 0:
         return ""
     parts = (
-        format_problems(report.problems, palette),
+        (format_problems if verbose else format_problems_short)(report.problems, palette),
         format_waivers(report.waivers, palette),
         format_plan(report.diffs, report.plan_counts, palette, report.restarts),
         format_hosts(report.all_hosts, palette, all_hosts=verbose > 0),

@@ -109,6 +109,21 @@ def test_a_sheet_is_a_page_a_table_and_a_document(boxes: Door) -> None:
     assert boxes("sheet", "all", "--firewall").status == 0
 
 
+def test_sheets_are_pages_to_a_printer_and_ruled_off_on_a_terminal(
+    door: Door, good: Peer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    door.write(
+        HEAD + "entities:\n" + box("GOOD", good) + "  - {ae_title: MORE, kind: other, address: 10.0.0.9, port: 1}\n"
+    )
+    piped = door("sheet", "all").out
+    assert piped.count("\f") == 1
+    assert "\n\f" in piped
+    with monkeypatch.context() as here:
+        here.setattr("sys.stdout.isatty", lambda: True, raising=False)
+        shown = door("sheet", "all", "--no-color").out
+    assert shown == piped.replace("\f", "-" * 72 + "\n")
+
+
 def test_a_sheet_is_open_until_somebody_says_done(boxes: Door) -> None:
     assert "unconfirmed" in boxes("sheet", "GOOD").out
     said = boxes("sheet", "GOOD", "--done")

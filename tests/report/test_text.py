@@ -1,8 +1,10 @@
 """What people read: what is wrong comes first, counts last, colours only where they are wanted."""
 
+from dataclasses import replace
+
 import pytest
 
-from fleet.errors import Severity
+from fleet.errors import Location, Severity
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.records import StoredRun
 from fleet.report.summary import BoxLine, DiffLine, FileChange, HostLine, RestartLine
@@ -14,6 +16,7 @@ from fleet.report.text import (
     format_plan,
     format_problem_counts,
     format_problems,
+    format_problems_short,
     format_run,
     format_stored_run,
     format_sweep,
@@ -25,6 +28,21 @@ def test_a_problem_is_one_line_with_its_second_place_below() -> None:
     assert format_problems([problem()]) == (
         "sites/north.yml:7:3: error[ae-title-duplicate] two bear one title\n    and sites/south.yml:9:3\n"
     )
+
+
+def test_of_each_kind_of_warning_a_run_tells_the_first_and_how_many_more() -> None:
+    many = [replace(problem(Severity.WARNING), location=Location("a.yml", line, 1), also=()) for line in (9, 2, 5)]
+    other = replace(many[0], code="title-unusual", location=Location("b.yml", 1, 1))
+    mistakes = [replace(each, severity=Severity.ERROR, message=f"no {each.location.line}") for each in many]
+    assert format_problems_short([*many, other]).splitlines() == [
+        "a.yml:2:1: warning[ae-title-duplicate] two bear one title",
+        "    and 2 more of this kind; `fleet validate` tells each",
+        "b.yml:1:1: warning[title-unusual] two bear one title",
+    ]
+    assert format_problems_short(mistakes) == format_problems(mistakes)
+    whole = replace(report([]), problems=(*many, other))
+    assert "and 2 more of this kind" in format_run(whole)
+    assert format_run(whole, verbose=1).count("warning[") == 4
 
 
 def test_problems_are_counted_by_weight() -> None:

@@ -6,7 +6,8 @@ import click
 
 from fleet.cli.door import Door, door
 from fleet.report.palette import COLOR, PLAIN
-from fleet.report.text import count_of, format_problem_counts, format_problems
+from fleet.report.text import count_of, format_problems
+from fleet.report.validity import format_validity
 from fleet.workflow.reading import Reading
 from fleet.workflow.rendering import read_with_templates
 
@@ -26,25 +27,8 @@ def command(door: Door, strict: bool) -> int:
         door.tell(json.dumps(_document(reading, context.vault.unopened), indent=1))
     elif not (door.quiet and not wrong):
         door.tell(format_problems(reading.problems, COLOR if door.color else PLAIN))
-        door.tell(_summary(reading, strict=strict) + _closed(context.vault.unopened))
+        door.tell(format_validity(reading.inventory, reading.problems, strict=strict) + _closed(context.vault.unopened))
     return 2 if wrong else 0
-
-
-def _summary(reading: Reading, *, strict: bool) -> str:
-    inventory = reading.inventory
-    titles = sum(len(entity.titles) for entity in inventory.entities)
-    counts = (
-        (len(inventory.entities), "entit", "y", "ies"),
-        (titles, "title", "", "s"),
-        (len(inventory.sites), "site", "", "s"),
-        (len(inventory.hosts), "host", "", "s"),
-    )
-    known = ", ".join(f"{number} {word}{one if number == 1 else many}" for number, word, one, many in counts)
-    counts_too = strict and reading.problems and not reading.errors
-    verdict = "is not valid" if reading.errors or counts_too else "is valid"
-    why = " (--strict: warnings count)" if counts_too else ""
-    told = f": {format_problem_counts(reading.problems)}" if reading.problems else ""
-    return f"{inventory.name or 'the inventory'} {verdict}{told}{why} ({known})"
 
 
 def _closed(number: int) -> str:

@@ -23,7 +23,8 @@ from fleet.demo.stage import (
     show_failure,
 )
 from fleet.report.summary import DiffLine, Folded
-from fleet.report.text import format_hosts, format_plan, format_problem_counts, format_sweep
+from fleet.report.text import format_hosts, format_plan, format_sweep
+from fleet.report.validity import format_validity
 from fleet.workflow.asking import HOSTS
 from fleet.workflow.changing import Batching
 from fleet.workflow.rendering import render_hosts
@@ -42,9 +43,7 @@ def _validate_and_render(stage: Stage) -> None:
     teller, inventory = stage.teller, stage.reading.inventory
     teller.head("1. The inventory is the one truth")
     teller.command("fleet validate")
-    counts = format_problem_counts(stage.reading.problems)
-    known = f"{len(inventory.entities)} entities, {len(inventory.hosts)} hosts"
-    teller.show(f"{inventory.name} is valid: {counts} ({known})")
+    teller.show(format_validity(inventory, stage.reading.problems))
     teller.say("(the warnings, left out here, tell what dcmtk's servers cannot do)")
     teller.claim(stage.opened.contacts == 0, "valid, and nobody was contacted")
     teller.command("fleet render")

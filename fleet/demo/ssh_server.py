@@ -10,7 +10,7 @@ import os
 import socket
 import subprocess
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import paramiko
 from fleet.demo.chroot import keep_programs_inside
 from fleet.demo.ports import is_loopback
 from fleet.demo.units import CannotStartError
+from fleet.push.root_shell import find_end
 
 _LOG = "fleet.demo.paramiko"
 _LOGIN_S = 10.0
@@ -169,35 +170,40 @@ def _start(name: str, work: Callable[..., None], *arguments: Any) -> None:
 
 
 def _run_script(channel: paramiko.Channel, root: Path) -> None:
-    """The script comes whole before it runs; then its words, then its status (RFC 4254 section 6.10)."""
-    channel.settimeout(_SCRIPT_S)
+    """A script comes whole before it runs; then its words, and after the last its status (RFC 4254 section 6.10)."""
     status = 255
     with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
-        script = keep_programs_inside(_read_all(channel), root)
-        done = subprocess.run(
-            ["/bin/sh", "-s"],
-            input=script,
-            capture_output=True,
-            timeout=_SCRIPT_S,
-            check=False,
-            cwd=root,
-            env={"FLEET_ROOT": str(root), "PATH": os.defpath},
-        )
-        status = done.returncode if done.returncode >= 0 else 128 - done.returncode
-        channel.sendall(done.stdout)
-        channel.sendall_stderr(done.stderr)
+        for script in _read_scripts(channel):
+            done = subprocess.run(
+                ["/bin/sh", "-s"],
+                input=keep_programs_inside(script, root),
+                capture_output=True,
+                timeout=_SCRIPT_S,
+                check=False,
+                cwd=root,
+                env={"FLEET_ROOT": str(root), "PATH": os.defpath},
+            )
+            status = done.returncode if done.returncode >= 0 else 128 - done.returncode
+            channel.sendall(done.stdout)
+            channel.sendall_stderr(done.stderr)
     with contextlib.suppress(subprocess.TimeoutExpired, OSError, EOFError, paramiko.SSHException):
         channel.send_exit_status(status)
         channel.close()
 
 
-def _read_all(channel: paramiko.Channel) -> bytes:
-    script = bytearray()
+def _read_scripts(channel: paramiko.Channel) -> Iterator[bytes]:
+    """Each that is wrapped for the root shell, and at the end of the input what is left: a script by itself."""
+    waiting = b""
+    channel.settimeout(None)  # whoever is logged in may take his time
     while data := channel.recv(_READ_BYTES):
-        script += data
-        if len(script) > _SCRIPT_LIMIT_BYTES:
+        waiting += data
+        while end := find_end(waiting):
+            yield waiting[:end]
+            waiting = waiting[end:]
+        if len(waiting) > _SCRIPT_LIMIT_BYTES:
             raise EOFError("no script of fleet's is so long")
-    return bytes(script)
+    if waiting:
+        yield waiting
 
 
 def _serve_tunnel(channel: paramiko.Channel, stream: socket.socket) -> None:

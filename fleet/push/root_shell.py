@@ -5,17 +5,31 @@ waits for the next script, and ends with the connection. Each script still has a
 own; what tells where its answer ends is a word that was made for it.
 """
 
+import re
 import threading
 from collections.abc import Callable
 
 from fleet.push.exchange import READ_BYTES, Channel
 
+_BEGINNING = re.compile(rb"/bin/sh -s <<'(FLEET_[0-9a-z]+)'\n")
+
 
 def wrap_script(text: str, nonce: str) -> bytes:
     """What the root shell is told: run this by a shell of its own, then say on both streams that it ended, and how."""
     mark = f"FLEET_{nonce}"
-    ended = f"status=$?\nprintf '\\n{mark} %s\\n' $status\nprintf '\\n{mark} %s\\n' $status >&2\n"
-    return f"/bin/sh -s <<'{mark}'\n{text}{mark}\n{ended}".encode()
+    return f"/bin/sh -s <<'{mark}'\n{text}{_format_end(mark)}".encode()
+
+
+def find_end(data: bytes) -> int | None:
+    """Where the wrapped script ends with which `data` begins; None while it has not come whole."""
+    begun = _BEGINNING.match(data)
+    end = _format_end(begun[1].decode("ascii")).encode() if begun else b""
+    at = data.find(b"\n" + end) if end else -1
+    return at + 1 + len(end) if at >= 0 else None
+
+
+def _format_end(mark: str) -> str:
+    return f"{mark}\nstatus=$?\nprintf '\\n{mark} %s\\n' $status\nprintf '\\n{mark} %s\\n' $status >&2\n"
 
 
 class RootShell:

@@ -61,6 +61,12 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(status, tuple(told), tuple(folder.iterdir()), tuple(demo_threads()))
 
 
+def test_the_count_of_what_is_valid_is_the_one_that_fleet_validate_prints(whole: Run) -> None:
+    assert "$ fleet validate demo-hospital is valid: 0 errors, 3 warnings (7 entities, 7 titles, 1 site, 3 hosts)" in (
+        whole.story
+    )
+
+
 def test_every_claim_of_the_story_holds(whole: Run) -> None:
     assert [claim for claim in CLAIMS if f"ok {claim}" not in whole.story] == []
     assert "NOT SO" not in whole.story

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.errors import DeadlineExceeded, HostError
 from fleet.push.ping import ping_host
-from fleet.push.root_shell import Answer, wrap_script
+from fleet.push.root_shell import Answer, find_end, wrap_script
 from fleet.push.script import Script
 from fleet.push.ssh.connector import SshConnector
 from fleet.push.transport import CommandResult, Transport
@@ -108,6 +108,13 @@ def test_a_script_cut_off_on_its_way_to_the_root_shell_does_nothing(tmp_path: Pa
         assert not made.exists(), length
     host.run_text(whole)
     assert made.exists()
+
+
+def test_a_wrapped_script_is_found_whole_and_never_in_half() -> None:
+    one, two = wrap_script("echo one\nexit 0\n", "ab"), wrap_script("exit 0\n", "cd")
+    assert [find_end(one[:length]) for length in range(len(one))] == [None] * len(one)
+    assert (find_end(one), find_end(one + two), find_end(two + one)) == (len(one), len(one), len(two))
+    assert find_end(b"echo by itself\nexit 0\n") is None
 
 
 def test_an_end_that_is_not_ours_ends_nothing() -> None:

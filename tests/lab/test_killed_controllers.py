@@ -190,6 +190,6 @@ def test_a_controller_killed_at_any_moment_leaves_every_host_whole_and_in_servic
     assert releases.hospital.plan()[0] == 0
     remark(
         f"{moments} of {KILLS} controllers were killed within {whole_s:.1f} s of a change of six hosts (seed {seed}), "
-        f"{mixed} left some hosts new and some old, {releases.leases} locks waited for their end; settled after {releases.slowest_s:.1f} s at the latest, "
-        f"{took_s:.1f} s a kill"
+        f"{mixed} left some hosts new and some old, {releases.leases} locks waited for their end; settled after "
+        f"{releases.slowest_s:.1f} s at the latest, {took_s:.1f} s a kill"
     )

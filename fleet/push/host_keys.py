@@ -75,9 +75,7 @@ def find_known_keys(pinned: Sequence[str], known_hosts: str, names: Sequence[str
     """Everything known of a host; a pinned key that cannot be read raises ValueError, a known one is left out."""
     known: list[HostKey] = []
     revoked: list[HostKey] = []
-    for marker, patterns, key in _read_known_hosts(known_hosts):
-        if not any(_matches(patterns, name.lower()) for name in names):
-            continue
+    for marker, key in _read_known_hosts(known_hosts, [name.lower() for name in names]):
         if marker == "@revoked":
             revoked.append(key)
         elif not marker:
@@ -105,17 +103,19 @@ def check_host_key(presented: HostKey, known: KnownKeys, name: str) -> str | Non
     )
 
 
-def _read_known_hosts(text: str) -> Iterator[tuple[str, str, HostKey]]:
+def _read_known_hosts(text: str, names: Sequence[str]) -> Iterator[tuple[str, HostKey]]:
     for line in text.splitlines():
         words = line.split()
         if not words or words[0].startswith("#"):
             continue
         marker = words.pop(0) if words[0].startswith("@") else ""
+        # Most lines are of other hosts: their keys are not looked at.
+        if not words or not any(_matches(words[0], name) for name in names):
+            continue
         try:
-            key = parse_host_key(" ".join(words[1:3]))
+            yield marker, parse_host_key(" ".join(words[1:3]))
         except ValueError:
             continue
-        yield marker, words[0], key
 
 
 def _matches(patterns: str, name: str) -> bool:
@@ -124,11 +124,17 @@ def _matches(patterns: str, name: str) -> bool:
         if pattern.startswith("|1|"):
             found = found or _matches_hash(pattern, name)
         elif pattern.startswith("!"):
-            if fnmatch.fnmatchcase(name, _as_glob(pattern[1:])):
+            if _fits(pattern[1:], name):
                 return False
         else:
-            found = found or fnmatch.fnmatchcase(name, _as_glob(pattern))
+            found = found or _fits(pattern, name)
     return found
+
+
+def _fits(pattern: str, name: str) -> bool:
+    if "*" not in pattern and "?" not in pattern:
+        return pattern.lower() == name
+    return fnmatch.fnmatchcase(name, _as_glob(pattern))
 
 
 def _as_glob(pattern: str) -> str:

@@ -93,7 +93,9 @@ def parse_stage_reply(plan: HostPlan, result: CommandResult) -> StageReport:
     for words in lines:
         if words[0] == "locked" and words[1:] != ["free"]:
             lease = parse_lease(words[1:])
-            return StageReport("lock", f"{plan.host} is locked by {lease.describe()}; {_NOTHING}", lease=lease)
+            return StageReport(
+                "lock", f"{plan.host} is locked by {lease.describe()}; {_NOTHING}, and --wait waits", lease=lease
+            )
         if words == ["locked", "free"]:
             return StageReport("lock", f"somebody else was at work on {plan.host} a moment ago; {_NOTHING}")
         if words == ["no-way-back"]:

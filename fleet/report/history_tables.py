@@ -13,7 +13,7 @@ KNOWN_HOSTS: Final = (
     "PRIMARY KEY (host, fleet)) STRICT, WITHOUT ROWID"
 )
 # The end of the journal (see `journal`), the plans that runs carried out, and the saved ones that were used up.
-_MORE: Final = """
+JOURNAL_AND_PLANS: Final = """
 CREATE TABLE IF NOT EXISTS journal_head (
   id INTEGER PRIMARY KEY CHECK (id = 1), number INTEGER NOT NULL, digest TEXT NOT NULL,
   before_number INTEGER NOT NULL, before_digest TEXT NOT NULL, settled INTEGER NOT NULL) STRICT;
@@ -63,7 +63,7 @@ CREATE TABLE sheet_marks (
   number INTEGER PRIMARY KEY, box TEXT NOT NULL, digest TEXT NOT NULL, sheet TEXT NOT NULL, kind TEXT NOT NULL,
   who TEXT NOT NULL, marked_at TEXT NOT NULL, fleet TEXT) STRICT;
 CREATE INDEX sheet_marks_by_box ON sheet_marks (box, number);
-{_MORE}COMMIT;
+{JOURNAL_AND_PLANS}COMMIT;
 """
 
 # A run of version 1 does not say of which fleet it is: its fleet is NULL, and it counts for every one.
@@ -76,7 +76,7 @@ FROM_1_TO_2: Final = (
     "DROP TABLE hosts_of_any_fleet",
     "PRAGMA user_version = 2",
 )
-FROM_2_TO_3: Final = (*(each for each in _MORE.split(";") if each.strip()), "PRAGMA user_version = 3")
+FROM_2_TO_3: Final = (*(each for each in JOURNAL_AND_PLANS.split(";") if each.strip()), "PRAGMA user_version = 3")
 
 INSERT_RUN: Final = (
     "INSERT INTO runs (run_id, verb, started_at, playbook, who, from_where, ticket, reason, git_commit, "

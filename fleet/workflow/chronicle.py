@@ -41,7 +41,7 @@ class Chronicle:
         self._context = context
         self._verb = verb
         self._journal = Journal(journal_of(history.path), history, context.clock)
-        self._has_begun = False
+        self.has_begun = False  # until hosts are about to be changed
 
     def begin(self, intent: Intent) -> None:
         """The run will change hosts now. Raises `HistoryError`: what cannot be written down is not done."""
@@ -61,7 +61,7 @@ class Chronicle:
                 "hosts": list(intent.hosts),
             }
         )
-        self._has_begun = True
+        self.has_begun = True
 
     def touch(self, hosts: Sequence[str]) -> None:
         """These hosts are changed from now on."""
@@ -77,7 +77,7 @@ class Chronicle:
 
     def finish(self, exit_status: int, counts: Mapping[str, int]) -> Head | None:
         """The run is over; returns the end of the chain, to be kept elsewhere too. None where it changed nothing."""
-        if not self._has_begun:
+        if not self.has_begun:
             return None
         event = {"event": "end", "run": self._context.run_id, "exit_status": exit_status, "hosts": dict(counts)}
         head = self._journal.append(event)
@@ -85,7 +85,7 @@ class Chronicle:
         return head
 
     def _append(self, events: Sequence[Mapping[str, Any]]) -> None:
-        if self._has_begun and events:
+        if self.has_begun and events:
             self._journal.append(*events)
 
 

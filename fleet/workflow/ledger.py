@@ -242,7 +242,9 @@ class Ledger:
         """Close the run with its one value; `error` is why it ended before its time."""
         self.keep_echoes()
         if isinstance(error, KeyboardInterrupt):
-            self._put(failure="interrupted; what was done until then is recorded, and `fleet history last` shows it")
+            more = "; `fleet apply --resume last` goes on" if self.chronicle and self.chronicle.has_begun else ""
+            told = "interrupted; what was done until then is recorded, and `fleet history last` shows it"
+            self._put(failure=told + more)
         elif isinstance(error, InvalidInventory) and self._report.has_wrong:
             pass  # its problems are told already, each where it stands
         elif isinstance(error, FleetError) and error.found_wrong:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import HistoryError
+from fleet.errors import HistoryError, PlanStale
 from fleet.report import history_tables as tables
 from fleet.report.history import History, open_history
 from fleet.report.history_file import APPLICATION_ID, VERSION, check_file, rebuild_hint
@@ -99,6 +99,27 @@ def test_a_history_of_version_1_keeps_its_guard_and_is_everybodys(tmp_path: Path
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+
+
+def test_a_history_of_version_2_keeps_all_that_is_in_it_and_gets_a_journal(tmp_path: Path) -> None:
+    path = tmp_path / "history.sqlite"
+    older = tables.CREATE.replace(f"user_version = {VERSION}", "user_version = 2")
+    assert tables.JOURNAL_AND_PLANS in older
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.executescript(older.replace(tables.JOURNAL_AND_PLANS, ""))
+        connection.execute(
+            "INSERT INTO runs (run_id, verb, started_at, playbook, who, from_where, ticket, reason, git_commit,"
+            " inventory_digest, argv, fleet) VALUES ('old', 'apply', 'then', '', '', '', '', '', '', '', '[]', 'x')"
+        )
+    with open_history(path) as history:
+        assert [run.run_id for run in history.list_runs()] == ["old"]
+        assert (history.read_journal_head(), history.plan_of("old"), history.use_of_plan("p")) == (None, None, None)
+        assert history.read_key() == history.read_key()
+        history.claim_plan("p", "old", "then")
+        with pytest.raises(PlanStale, match="was applied already, on then"):
+            history.claim_plan("p", "old", "later")
+    with closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("PRAGMA user_version").fetchone() == (VERSION,)
 
 
 def test_how_to_go_on_names_the_path_as_it_is(tmp_path: Path) -> None:

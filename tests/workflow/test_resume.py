@@ -223,6 +223,7 @@ def test_ctrl_c_settles_the_hosts_in_flight_and_begins_no_more(three: Scene, mon
             report = ledger.finish(KeyboardInterrupt())
     assert outcomes(report) == {"north-1": "converged", "north-2": "not_reached", "north-3": "not_reached"}
     assert "not begun: the run was interrupted" in details(report)["north-3"]
+    assert "`fleet apply --resume last` goes on" in report.failure
     assert list(notes(three)) == ["north-1"]
     assert outcomes(resume(three)) == {"north-2": "converged", "north-3": "converged"}
 

@@ -22,7 +22,7 @@ from fleet.relay.places import may_associate
 from fleet.relay.values import Destination, Endpoint
 from tests.relay.house import CT, EXPLICIT, House, element, make_data_set, make_file, receiving
 
-DRIBBLERS = 1000 if os.environ.get("FLEET_SOAK") else 120
+DRIBBLERS = 120
 
 
 @pytest.fixture

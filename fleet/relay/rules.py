@@ -6,6 +6,7 @@ A configuration with something that is not built is refused here, by name. A rel
 import importlib
 import importlib.util
 import socket
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -89,6 +90,7 @@ class Rules:
     key: bytes
     work: Path
     transform: Transform | None
+    clock: Callable[[], float] = time.time
 
     @property
     def wanted(self) -> Mapping[str, int]:
@@ -99,7 +101,7 @@ class Rules:
     def decide(self, instance: ReceivedInstance, study: StudyFacts) -> Sequence[Decision]:
         """Where an instance goes; an instance that the rules cannot digest is kept without a route."""
         try:
-            now = datetime.now(UTC)
+            now = datetime.fromtimestamp(self.clock(), UTC)
             return decide(self.config.match, self.config.routes, instance, study, now)
         except Exception as error:  # noqa: BLE001  one odd instance must not keep a batch of others from the disk
             self.tell("not-decided", spool_id=instance.spool_id, error=type(error).__name__)

@@ -1,5 +1,6 @@
 """What a peer can declare, split, open and leave: time and memory stay bounded. # T68 # T69"""
 
+import ast
 import os
 import re
 import resource
@@ -210,3 +211,17 @@ def test_a_bad_destination_holds_up_no_sender_and_no_other_destination(tmp_path:
             assert states["queued"] + states["quarantined"] == 20 or fault == "c000"
         finally:
             relay.kill()
+
+
+def test_the_relay_starts_no_program_whatever_a_peer_says() -> None:
+    # T80: nothing is executed on reception, so nothing of a peer's can get into a command line
+    forbidden = {"subprocess", "pty", "multiprocessing"}
+    calls = {"system", "popen", "eval", "exec", "execv", "execve", "posix_spawn", "fork", "spawnv"}
+    for path in (Path(__file__).parents[2] / "fleet" / "relay").glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import | ast.ImportFrom):
+                names = {each.name for each in node.names} | {getattr(node, "module", None) or ""}
+                assert not names & forbidden, path
+            elif isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                assert name not in calls, f"{path}:{node.lineno} calls {name}"

@@ -7,6 +7,7 @@ cannot ask; the socket itself has mode 0600.
 import json
 import os
 import socket
+import struct
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -57,18 +58,24 @@ class Control:
                 return
             with sock, suppress(OSError):
                 sock.settimeout(_TIMEOUT_S)
-                sock.sendall(json.dumps(self._answer(_read_line(sock))).encode() + b"\n")
+                sock.sendall(json.dumps(self._answer(_read_line(sock), _read_user(sock))).encode() + b"\n")
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes, user_id: int) -> dict[str, Any]:
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
                 return {"error": "a request is an object"}
-            return {"answer": self._handle(request)}
+            return {"answer": self._handle({**request, "user_id": user_id})}
         except (FleetError, ValueError) as error:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001  an operator's question never ends the relay
             return {"error": f"internal error ({type(error).__name__})"}
+
+
+def _read_user(sock: socket.socket) -> int:
+    """Who asks, by the kernel's word (unix(7), SO_PEERCRED): process, user, group."""
+    _, user_id, _ = struct.unpack("iII", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return int(user_id)
 
 
 def _read_line(sock: socket.socket) -> bytes:

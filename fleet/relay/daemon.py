@@ -28,6 +28,7 @@ from fleet.relay.metrics import format_metrics
 from fleet.relay.notify import Notifier
 from fleet.relay.outbound import Parcel
 from fleet.relay.receive import Receiver
+from fleet.relay.reidentify import Question, read_questions, reidentify
 from fleet.relay.route import next_backup
 from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, read_key, resolve_names
 from fleet.relay.secure import make_server_context
@@ -300,6 +301,8 @@ class Daemon:
             return format_metrics(self.status(now), self._tell.counts())
         if verb == "list":
             return ledger.list_tasks(self.spool, _words(request.get("states")))
+        if verb == "reidentify":
+            return self._reidentify(request, now)
         if verb == "drain":
             self.drain()
             return {"draining": True}
@@ -307,6 +310,14 @@ class Daemon:
         self._wake_workers()
         self._tell("operator", verb=str(verb), changed=changed)
         return {"changed": changed}
+
+    def _reidentify(self, request: Mapping[str, Any], now: float) -> Any:
+        if request.get("asked") is None:
+            return read_questions(self.spool)
+        question = Question(str(request["asked"]), int(request["user_id"]), str(request.get("reason") or ""))
+        found = reidentify(self.spool, self.rules.key, question, now)
+        self._tell("reidentified", user_id=question.user_id, found=len(found))
+        return found
 
     def _change(self, verb: str, request: Mapping[str, Any], now: float) -> int:
         to = request.get("destination")

@@ -30,7 +30,7 @@ from fleet.errors import FleetError
 from fleet.relay.marks import Mark, Marks
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 
-VERSION: Final = 2
+VERSION: Final = 3
 PART_SUFFIX: Final = ".part"
 FILE_SUFFIX: Final = ".dcm"
 LANES: Final = 4  # associations with one destination at most; a study stays in one, so that series keep their order
@@ -62,12 +62,16 @@ CREATE TABLE study_values (study_instance_uid TEXT, keyword TEXT, value TEXT,
 CREATE TABLE choices (study_instance_uid TEXT, route TEXT, destination TEXT NOT NULL, chosen_at REAL NOT NULL,
   delivered_at REAL, PRIMARY KEY (study_instance_uid, route)) WITHOUT ROWID;
 CREATE TABLE callers (calling TEXT PRIMARY KEY, last_at REAL NOT NULL, instances INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE reidentified (at REAL NOT NULL, user_id INTEGER NOT NULL, reason TEXT NOT NULL, asked TEXT NOT NULL,
+  found INTEGER NOT NULL);
 CREATE TABLE paused (destination TEXT PRIMARY KEY, since REAL NOT NULL) WITHOUT ROWID;
 """
 _UPGRADES: Final[Mapping[int, str]] = {
     1: "ALTER TABLE tasks ADD COLUMN transaction_uid TEXT; ALTER TABLE tasks ADD COLUMN sent_class TEXT;"
     " ALTER TABLE tasks ADD COLUMN sent_uid TEXT;"
     " CREATE INDEX tasks_by_transaction ON tasks (transaction_uid) WHERE transaction_uid IS NOT NULL;",
+    2: "CREATE TABLE reidentified (at REAL NOT NULL, user_id INTEGER NOT NULL, reason TEXT NOT NULL,"
+    " asked TEXT NOT NULL, found INTEGER NOT NULL);",
 }
 _INSTANCE_COLUMNS: Final = (
     "spool_id, calling, called, sop_class_uid, sop_instance_uid, study_instance_uid, modality, transfer_syntax_uid,"

@@ -181,6 +181,7 @@ def test_a_spool_of_the_first_form_is_brought_up_with_what_it_holds(tmp_path: Pa
     spool.add([make_stored(spool, "a")], to_archive)
     spool.close()
     with sqlite3.connect(tmp_path / "spool" / "queue.sqlite") as connection:
+        connection.execute("DROP TABLE reidentified")
         connection.execute("DROP INDEX tasks_by_transaction")
         for column in ("transaction_uid", "sent_class", "sent_uid"):
             connection.execute(f"ALTER TABLE tasks DROP COLUMN {column}")

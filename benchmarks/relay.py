@@ -1,6 +1,6 @@
 """The relay beside dcmtk's storescp and beside a plain loop that writes and syncs, with 512 KB CT slices on loopback.
 
-usage: python -m benchmarks.relay [SECONDS]
+usage: python -m benchmarks.relay      (about two minutes; `benchmarks.run` does it too)
 
 All receivers get the same bytes from the same sender, one after the other in one run; what counts is the ratios.
 """
@@ -12,12 +12,14 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from benchmarks.figures import Figure
 from fleet.relay.control import ask
 from fleet.relay.incoming import encode_file_meta
 from fleet.relay.outbound import Outbound, Parcel
@@ -30,7 +32,8 @@ EXPLICIT: Final = "1.2.840.10008.1.2.1"
 PIXELS: Final = 512 * 1024
 QUEUED: Final = 100_000
 SLICES: Final = 100
-Tell = Callable[[str, float, str, bool], None]
+RECEIVING_S: Final = 4.0
+BOTH_S: Final = 60.0
 
 
 def make_data_set(uid: str, study: str, pixels: int) -> bytes:
@@ -174,7 +177,7 @@ def relay(folder: Path, to: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]
         "schema": "fleet.relay/1", "ae_title": "RELAY", "further_titles": ["SINK"], "spool": str(folder / "spool"),
         "listen": {"address": "127.0.0.1", "port": port}, "receive": {"tls": None},
         "max_pdu_bytes": 131072, "max_associations": 64, "drain_timeout_s": 1,
-        "retention": {"keep_s": 86400, "max_bytes": None}, "callers": callers, "match": "all",
+        "retention": {"keep_s": 10, "max_bytes": None}, "callers": callers, "match": "all",
         "routes": [{**route, "primary": [target], "optional": []}], "destinations": {"SINK": {**place, **rest}},
     }  # fmt: skip
     (folder / "relay.json").write_text(json.dumps(document))
@@ -214,74 +217,81 @@ def fill(folder: Path, count: int) -> None:
     spool.close()
 
 
-def main(seconds: float) -> int:
-    """Measure all and print a table; exit status 1 when a bound is missed."""
-    missed = False
-
-    def tell(what: str, measured: float, bound: str, is_good: bool) -> None:
-        nonlocal missed
-        missed = missed or not is_good
-        print(f"| {what} | {measured:.2f} | {bound} | {'ok' if is_good else 'MISSED'} |", flush=True)
-
+def measure_relay(_folder: Path) -> Iterator[Figure]:
+    """All of it, on the disk that this checkout lies on: a temporary folder may be memory, and a sync free."""
     base = Path(tempfile.mkdtemp(prefix=".relay-", dir=ROOT))
     try:
-        print("| what | measured | bound | |\n|---|---|---|---|")
-        folders = [base / name for name in ("loop", "storescp", "one", "four", "both", "queued")]
-        for folder in folders:
-            folder.mkdir()
-        loop = measure_loop(folders[0], seconds)
-        shutil.rmtree(folders[0])
-        print(f"| written and synced by a loop, files/s | {loop:.0f} | | |")
-        slices = base / "slices"
-        slices.mkdir()
-        write_slices(slices, SLICES)
-        with storescp(folders[1]) as port:
-            stock, quick = measure_storescu(port, slices), measure_senders(port, 1, seconds)
-        shutil.rmtree(folders[1])
-        print(f"| storescu to storescp, instances/s | {stock:.0f} | | |\n| our sender to storescp | {quick:.0f} | | |")
-        with relay(folders[2], 1) as (port, _):
-            ours = measure_storescu(port, slices)
-        shutil.rmtree(folders[2])
-        folders[2].mkdir()
-        tell("storescu to the relay, to storescu to storescp", ours / stock, "at least 5", ours / stock >= 5)
-        for lanes, folder in ((1, folders[2]), (4, folders[3])):
-            with relay(folder, 1) as (port, _):
-                rate = measure_senders(port, lanes, seconds)
-            shutil.rmtree(folder)
-            print(f"| relay, {lanes} sender(s), instances/s | {rate:.0f} | | |")
-            print(f"| that to our sender to storescp | {rate / quick:.2f} | | |")
-            tell(f"relay to the loop, {lanes} sender(s)", rate / loop, "at least 0.3", rate / loop >= 0.3)
-        with relay(base, 1) as (sink, _), relay(folders[4], sink) as (port, _):
-            _measure_both(port, folders[4], seconds, tell)
-        _measure_queued(folders[5], tell)
+        yield from _measure_receiving(base)
+        yield from _measure_both(base)
+        yield from _measure_queued(base / "queued")
     finally:
         shutil.rmtree(base, ignore_errors=True)
-    return int(missed)
 
 
-def _measure_both(port: int, folder: Path, seconds: float, tell: Tell) -> None:
+def _measure_receiving(base: Path) -> Iterator[Figure]:
+    slices, folder = base / "slices", base / "received"
+    slices.mkdir()
+    write_slices(slices, SLICES)
+    with emptied(folder):
+        loop = measure_loop(folder, RECEIVING_S)
+    with emptied(folder), storescp(folder) as port:
+        stock = measure_storescu(port, slices)
+    with emptied(folder), relay(folder, 1) as (port, _):
+        ours = measure_storescu(port, slices)
+    yield Figure("relay: storescu to it, to storescu to storescp, instances/s", ours / stock, 5, "×", at_least=True)
+    for lanes in (1, 4):
+        with emptied(folder), relay(folder, 1) as (port, _):
+            rate = measure_senders(port, lanes, RECEIVING_S)
+        what = f"relay: received and durable from {lanes} sender{'s' * (lanes > 1)}, to a loop that writes and syncs"
+        yield Figure(what, rate / loop, 0.3, "×", at_least=True)
+
+
+def _measure_both(base: Path) -> Iterator[Figure]:
     """Another relay is the destination, which answers when it has synced: a slow archive, as archives go."""
-    taken = measure_senders(port, 2, seconds)
+    sink_folder, folder = base / "sink", base / "both"
+    with emptied(sink_folder), emptied(folder), relay(sink_folder, 1) as (sink, _), relay(folder, sink) as (port, _):
+        senders = threading.Thread(target=measure_senders, args=(port, 2, BOTH_S))
+        senders.start()
+        time.sleep(BOTH_S / 3)
+        early = _count(folder)
+        time.sleep(2 * BOTH_S / 3)
+        late = _count(folder)
+        senders.join()
+    received, delivered = late[0] - early[0], late[1] - early[1]
+    what = f"relay: forwarded to received while both go on, over {2 * BOTH_S / 3:.0f} s of {BOTH_S:.0f}"
+    yield Figure(what, delivered / received, 0.95, "×", at_least=True)
+    yield Figure("relay: queued at the end of that, of all received", (late[0] - late[1]) / late[0], 0.05, "×")
+
+
+def _count(folder: Path) -> tuple[int, int]:
     counts = ask(folder / "spool", {"verb": "status"})["counts"]
-    ratio = counts.get("delivered", 0) / counts["stored"]
-    print(f"| received while forwarding, instances/s | {taken:.0f} | | |")
-    tell("delivered of what was received, when the senders stopped", ratio, "at least 0.95", ratio >= 0.95)
+    return counts.get("stored", 0), counts.get("delivered", 0)
 
 
-def _measure_queued(folder: Path, tell: Tell) -> None:
-    fill(folder, QUEUED)
-    started = time.monotonic()
-    with relay(folder, 1) as (_, process):
-        took_s = time.monotonic() - started
-        tell(f"start with {QUEUED} queued, s", took_s, "at most 5", took_s <= 5)
-        time.sleep(3)
-        ask(folder / "spool", {"verb": "status"})
-        held = resident_mb(process)
-        tell("resident memory then, MB", held, "at most 200", held <= 200)
+def _measure_queued(folder: Path) -> Iterator[Figure]:
+    with emptied(folder):
+        fill(folder, QUEUED)
+        started = time.monotonic()
+        with relay(folder, 1) as (_, process):
+            yield Figure(f"relay: start with {QUEUED:,} queued", time.monotonic() - started, 5, "s")
+            time.sleep(3)
+            ask(folder / "spool", {"verb": "status"})
+            yield Figure("relay: resident memory then", resident_mb(process), 200, "MB")
+
+
+@contextmanager
+def emptied(folder: Path) -> Iterator[None]:
+    """A folder that is there for a while."""
+    folder.mkdir()
+    try:
+        yield
+    finally:
+        shutil.rmtree(folder)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--send"]:
         print(send(int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
         sys.exit(0)
-    sys.exit(main(float(sys.argv[1]) if len(sys.argv) > 1 else 5.0))
+    for figure in measure_relay(ROOT):
+        print(figure, flush=True)

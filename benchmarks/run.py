@@ -1,8 +1,9 @@
 """Every figure that the README claims, as ratios from one run on this machine.
 
-usage: python -m benchmarks.run [--write]      (some minutes; `make bench`; as root for the rows of apply)
+usage: python -m benchmarks.run [--write] [--only WORD]      (some minutes; `make bench`; as root for the rows of apply)
 
-With --write the README's table is replaced by this run's: no figure there is typed by hand.
+With --write the README's table is replaced by this run's, with --only the rows of the benchmarks whose names hold WORD:
+no figure there is typed by hand.
 """
 
 import sys
@@ -14,6 +15,7 @@ from benchmarks.apply import measure_apply
 from benchmarks.figures import Figure, Unmeasured
 from benchmarks.generated import write_fleet
 from benchmarks.measure import compare, fleet_command, python_command, run_once
+from benchmarks.relay import measure_relay
 from benchmarks.sweep import BENCHMARKS as SWEEPS
 
 README = Path(__file__).parents[1] / "README.md"
@@ -60,33 +62,50 @@ BENCHMARKS: tuple[Callable[[Path], Iterator[Figure | Unmeasured]], ...] = (
     measure_render,
     *SWEEPS.values(),
     measure_apply,
+    measure_relay,
 )
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run all and print a table; exit status 1 when a bound is missed."""
+    only = arguments[arguments.index("--only") + 1] if "--only" in arguments else ""
+    chosen = [each for each in BENCHMARKS if only in each.__name__]
     missed = False
     lines = ["| what | measured | bound | |", "|---|---|---|---|"]
     print("\n".join(lines))
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
-        for benchmark in BENCHMARKS:
+        for benchmark in chosen:
             for figure in benchmark(Path(folder)):
                 lines.append(str(figure))
                 print(figure, flush=True)
                 missed = missed or not figure.is_met
     if "--write" in arguments:
-        write_table(README, "\n".join(lines))
+        write_table(README, lines if not only else merge(read_table(README), lines))
     return int(missed)
 
 
-def write_table(path: Path, table: str) -> None:
+def merge(old: Sequence[str], new: Sequence[str]) -> list[str]:
+    """The old rows, each replaced by the new one of its name, and the further new ones behind them."""
+    fresh = {row.split("|")[1]: row for row in new}
+    merged = [fresh.pop(row.split("|")[1], row) for row in old]
+    return [*merged, *fresh.values()]
+
+
+def read_table(path: Path) -> list[str]:
+    """The rows between the README's two marks, with their head."""
+    inside = path.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    return inside.strip().splitlines()
+
+
+def write_table(path: Path, table: Sequence[str]) -> None:
     """Put a table between the README's two marks."""
+    rows = "\n".join(table)
     text = path.read_text(encoding="utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise SystemExit(f"{path} has not both marks {BEGIN} and {END}")
-    path.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
+    path.write_text(f"{before}{begin}\n{rows}\n{end}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

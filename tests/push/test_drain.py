@@ -17,7 +17,7 @@ DRAIN = Drain("north-1", "run-1.a", 60, ("north-2",), (("pacs", "north-1"), ("wo
 
 
 @pytest.fixture
-def transport(root: Path, shell: Sequence[str]) -> LocalTransport:
+def transport(root: Path, userland: tuple[Sequence[str], Sequence[str]]) -> LocalTransport:
     """A member with both daemons, its files as fleet wrote them."""
     files = {}
     for path, content in ((haproxy.PATH, HAPROXY), (keepalived.PATH, KEEPALIVED)):
@@ -26,7 +26,8 @@ def transport(root: Path, shell: Sequence[str]) -> LocalTransport:
         files[path] = ManifestFile(RenderedFile("north-1", path, content).digest, 0o644, "root:root")
     (root / "var/lib/fleet").mkdir(parents=True)
     (root / "var/lib/fleet/manifest").write_text(format_manifest(Manifest(files)))
-    return LocalTransport(root, shell)
+    wrapper, shell = userland
+    return LocalTransport(root, shell, wrapper)
 
 
 def leave(transport: LocalTransport, drain: Drain = DRAIN, *, itself: bool = False) -> tuple[str, object, bool]:

@@ -18,6 +18,7 @@ from typing import Any
 
 import click
 
+from fleet.cli.net import make_bug, mask_error, mask_observer
 from fleet.errors import FleetError, InvalidInventory, UsageError
 from fleet.events import Observer, ignore
 from fleet.secrets.vault import Vault
@@ -52,7 +53,7 @@ class Door:
             where=socket.gethostname(),
             run_id=_run_id(),
             origin=_origin(),
-            observer=self.observer(),
+            observer=mask_observer(self.observer(), self.vault.mask),
             vault=self.vault,
             **more,
         )
@@ -156,9 +157,14 @@ def door(
             try:
                 return verb(made, **options)
             except FleetError as error:
+                mask_error(error, made.vault.mask)
                 if made.output == "json" and not isinstance(error, UsageError):
                     made.tell(_failure(error))
                 raise
+            except (click.ClickException, click.Abort, click.exceptions.Exit, OSError):
+                raise
+            except Exception as error:  # noqa: BLE001  whatever it is, it may hold what it worked on
+                raise make_bug(error, made.vault.mask) from None
 
         for option in reversed(_options(outputs, limited=limited, contacts=contacts)):
             call = option(call)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 import click
 
 from fleet.cli.door import Door
+from fleet.cli.net import mask_error
 from fleet.cli.status import WRONG_USAGE
 from fleet.errors import FleetError, HistoryError, InvalidInventory, UsageError
 from fleet.report.alive import hold_run
@@ -101,6 +102,7 @@ def _run(
             act(work)
         except (FleetError, KeyboardInterrupt) as raised:
             error = raised
+            mask_error(raised, context.vault.mask)
             if isinstance(raised, InvalidInventory):
                 ledger.problems(raised.problems)
         finally:

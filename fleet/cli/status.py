@@ -3,6 +3,7 @@
 import sys
 import traceback
 
+from fleet.cli.net import Bug
 from fleet.errors import FleetError, HostError, InvalidInventory, NetworkError, UsageError
 
 GOOD = 0
@@ -31,6 +32,9 @@ def status_of(error: Exception) -> int:
     if isinstance(error, OSError):
         print(f"fleet: {error}", file=sys.stderr)
         return FAILED
-    traceback.print_exception(error)
+    if isinstance(error, Bug):
+        print(error, end="", file=sys.stderr)
+    else:
+        traceback.print_exception(error)
     print("fleet: this is a bug in fleet; please report the lines above", file=sys.stderr)
     return FAILED

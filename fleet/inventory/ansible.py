@@ -6,12 +6,13 @@ become the same identifier are kept apart by a number.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from fleet.errors import EmptySelection
 from fleet.inventory.model import Host, Inventory
 from fleet.inventory.select import Selectors
+from fleet.secrets.secret import Secret
 
 _NOT_IDENTIFIER = re.compile(r"[^A-Za-z0-9_]")
 
@@ -36,7 +37,20 @@ def make_ansible_host(inventory: Inventory, name: str) -> dict[str, Any]:
     host = inventory.hosts.get(name)
     if host is None:
         raise EmptySelection(f"{name!r} is no host of this inventory; `fleet inventory --list` shows them")
-    return {**host.vars, **_login(inventory, host), **_facts(inventory, host)}
+    return {**_plain(host.vars), **_login(inventory, host), **_facts(inventory, host)}
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Variables as Ansible's inventory plugins read them; a secret stays in the vault's text, for Ansible to open."""
+    return {key: _plain_value(value) for key, value in values.items()}
+
+
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return {"__ansible_vault": value.sealed}
+    if isinstance(value, dict):
+        return _plain(value)
+    return [_plain_value(item) for item in value] if isinstance(value, list) else value
 
 
 def _login(inventory: Inventory, host: Host) -> dict[str, Any]:

@@ -5,7 +5,6 @@ out as \\xNN (T40, T53), so that a diff cannot move the cursor of whoever reads 
 """
 
 import difflib
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleet.plan.steps import (
@@ -26,8 +25,11 @@ from fleet.plan.steps import (
     StopUnit,
     WriteFile,
 )
+from fleet.plan.veil import Veil
+from fleet.secrets.fingerprint import Fingerprint, hide_unknown
 
 MAX_DIFF_LINES = 20_000
+NO_VEIL = Veil()
 
 
 def escape_text(text: str) -> str:
@@ -49,8 +51,8 @@ def split_lines(content: bytes) -> list[str]:
     return [*(escape_text(line) for line in lines), "\\ No newline at end of file"]
 
 
-def diff_file(path: str, before: FileState | None, after: FileState | None, *, sensitive: bool = False) -> list[str]:
-    """The unified diff of one file, mode and owner first."""
+def diff_file(path: str, before: FileState | None, after: FileState | None, veil: Veil = NO_VEIL) -> list[str]:
+    """The unified diff of one file, mode and owner first; `veil` says how much of it may be shown."""
     lines = [f"--- {path if before else '/dev/null'}", f"+++ {path if after else '/dev/null'}"]
     if before and after and before.mode != after.mode:
         lines += [f"-mode {before.mode:04o}", f"+mode {after.mode:04o}"]
@@ -58,14 +60,14 @@ def diff_file(path: str, before: FileState | None, after: FileState | None, *, s
         lines += [f"-owner {before.owner}", f"+owner {after.owner}"]
     if after and not before:
         lines.append(f"+mode {after.mode:04o} owner {after.owner}")
-    return lines + _diff_content(before, after, sensitive=sensitive)
+    return lines + _diff_content(path, before, after, veil)
 
 
-def _diff_content(before: FileState | None, after: FileState | None, *, sensitive: bool) -> list[str]:
+def _diff_content(path: str, before: FileState | None, after: FileState | None, veil: Veil) -> list[str]:
     if before and after and before.digest == after.digest:
         return []
-    if sensitive:
-        return ["(content masked: it holds secrets)"]
+    if veil.covers(path, before):
+        return _diff_veiled(before, after, veil)
     if _is_binary(after) or _is_binary(before):
         return [_describe_bytes("-", before), _describe_bytes("+", after)]
     if (before and before.content is None) or (after and after.content is None):
@@ -75,6 +77,19 @@ def _diff_content(before: FileState | None, after: FileState | None, *, sensitiv
     if len(old) + len(new) > MAX_DIFF_LINES:
         return [f"(content not shown: {len(old)} lines become {len(new)})"]
     return list(difflib.unified_diff(old, new, lineterm=""))[2:]
+
+
+def _diff_veiled(before: FileState | None, after: FileState | None, veil: Veil) -> list[str]:
+    """A file that holds secrets, or may have held some; neither bytes nor their digests are told."""
+    if (before and before.content is None) or (after and veil.file is None) or _is_binary(after) or _is_binary(before):
+        return ["(content not shown: it may hold secrets)"]
+    text = (before.content or b"").decode("utf-8", "backslashreplace") if before else ""
+    old = [escape_text(line) for line in veil.old_lines(text)] if before else []
+    new = [escape_text(line) for line in veil.new_lines()] if after else []
+    if len(old) + len(new) > MAX_DIFF_LINES:
+        return [f"(content not shown: {len(old)} lines become {len(new)})"]
+    lines = list(difflib.unified_diff(old, new, lineterm=""))[2:]
+    return lines or ["(what differs is in lines that are not shown: they may hold secrets)"]
 
 
 def _is_binary(state: FileState | None) -> bool:
@@ -89,14 +104,14 @@ def _describe_bytes(mark: str, state: FileState | None) -> str:
     return f"{mark}binary, {size}, sha256 {state.digest}"
 
 
-def describe_step(step: Step, *, sensitive: bool = False) -> tuple[str, ...]:
+def describe_step(step: Step, veil: Veil = NO_VEIL) -> tuple[str, ...]:
     """What a step would do: a sentence, and for files the diff below it."""
     match step:
         case WriteFile():
             head = f"{step.reason} {step.path}"
-            return (head, *diff_file(step.path, step.before, step.after, sensitive=sensitive))
+            return (head, *diff_file(step.path, step.before, step.after, veil))
         case RemoveFile():
-            return (f"remove {step.path}", *diff_file(step.path, step.before, None, sensitive=sensitive))
+            return (f"remove {step.path}", *diff_file(step.path, step.before, None, veil))
         case _:
             return (_describe_short(step),)
 
@@ -142,14 +157,14 @@ class FoldedDiff:
         return self.lines[0]
 
 
-def fold_diffs(plan: Plan, is_sensitive: Callable[[str], bool] = lambda _path: False) -> tuple[FoldedDiff, ...]:
+def fold_diffs(plan: Plan, fingerprint: Fingerprint = hide_unknown) -> tuple[FoldedDiff, ...]:
     """Equal changes once, with their hosts; the smallest groups first, for those are the odd ones."""
     groups: dict[tuple[str, ...], list[str]] = {}
     for host in plan.hosts:
-        secret = {file.path for file in host.rendered.files if file.holds_secrets}
+        files = {file.path: file for file in host.rendered.files}
         for step in host.steps:
-            path = getattr(step, "path", "")
-            lines = describe_step(step, sensitive=path in secret or is_sensitive(path))
+            veil = Veil(files.get(getattr(step, "path", "")), fingerprint)
+            lines = describe_step(step, veil)
             groups.setdefault(lines, []).append(host.host)
     folded = [FoldedDiff(tuple(hosts), lines) for lines, hosts in groups.items()]
     return tuple(sorted(folded, key=lambda group: len(group.hosts)))

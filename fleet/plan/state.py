@@ -33,7 +33,7 @@ class ObservedFile:
     digest: str | None = None
     mode: int | None = None
     owner: str | None = None
-    content: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)
     links: int = 1
     managed: bool = False
 

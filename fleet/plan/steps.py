@@ -37,7 +37,7 @@ class FileState:
     digest: str
     mode: int
     owner: str | None
-    content: bytes | None = None
+    content: bytes | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ _SECRET_FILE = re.compile(r"-file\Z", re.IGNORECASE)
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]*://[^/@:\s]*):[^@\s]*@", re.IGNORECASE)
 
 # keepalived.conf's one secret (keepalived.conf(5)); both sides of a diff hold it, with or without quotes.
-_AUTH_PASS = re.compile(r"(\bauth_pass\s+)\S.*")
+_AUTH_PASS = re.compile(r"(\bauth_pass\s+)(?!<secret [0-9a-f*]+>$)\S.*")
 
 
 def mask_secrets(line: str) -> str:

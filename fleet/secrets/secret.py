@@ -21,16 +21,22 @@ class SealedSecret(UnfitValue):
 class Secret:
     """A text that is never shown; `location` is where it was typed."""
 
-    __slots__ = ("_location", "_text")
+    __slots__ = ("_location", "_sealed", "_text")
 
-    def __init__(self, text: str | None, location: Location = NOWHERE) -> None:
+    def __init__(self, text: str | None, location: Location = NOWHERE, sealed: str | None = None) -> None:
         self._text = text
         self._location = location
+        self._sealed = sealed
 
     @property
     def location(self) -> Location:
         """Where it was typed."""
         return self._location
+
+    @property
+    def sealed(self) -> str | None:
+        """The vault's text that it came from, which anybody may read; None where it was typed in clear."""
+        return self._sealed
 
     @property
     def is_open(self) -> bool:

@@ -56,6 +56,7 @@ class Ledger:
 
     def __init__(self, context: Context, history: History | None, verb: str, **start: Any) -> None:
         self._context = context
+        self._mask = context.vault.mask  # what a host, a product or a bug says may hold what it had in its hands
         self._history = history
         self._report = RunReport(verb, context.run_id, self._now(), "", playbook=start.get("playbook", ""))
         self._recorded_hosts: dict[str, HostLine] = {}
@@ -89,11 +90,12 @@ class Ledger:
 
     def note(self, *notices: str) -> None:
         """Sentences that the reader of the report must see."""
-        self._put(notices=(*self._report.notices, *notices))
+        self._put(notices=(*self._report.notices, *map(self._mask, notices)))
 
     def problems(self, problems: Sequence[Problem], *, strict: bool = False) -> None:
         """What is wrong with the inventory."""
-        self._put(problems=tuple(problems), strict=strict)
+        masked = tuple(replace(each, message=self._mask(each.message)) for each in problems)
+        self._put(problems=masked, strict=strict)
 
     def concern(self, reading: Reading) -> None:
         """Which fleet this run is about, also where its inventory is not valid: nothing else is compared with."""
@@ -130,7 +132,8 @@ class Ledger:
         self._put(
             plan_counts={name: getattr(counts, name) for name in counts.__dataclass_fields__},
             diffs=tuple(
-                DiffLine(tuple(folded.hosts), tuple(map(mask_secrets, folded.lines))) for folded in fold_diffs(plan)
+                DiffLine(tuple(folded.hosts), tuple(map(mask_secrets, folded.lines)))
+                for folded in fold_diffs(plan, self._context.vault.fingerprint)
             ),
             restarts=tuple(
                 RestartLine(each.host, one.unit, one.port, one.count, one.drain_s)
@@ -145,7 +148,8 @@ class Ledger:
         """How hosts ended; a later word about a host replaces the earlier one."""
         outcomes = tuple(outcomes)
         concealer = self._history.read_key() if self._history is not None and plans else None
-        lines = [_host_line(outcome, (plans or {}).get(outcome.host), concealer) for outcome in outcomes]
+        told = (_host_line(outcome, (plans or {}).get(outcome.host), concealer) for outcome in outcomes)
+        lines = [replace(line, detail=self._mask(line.detail)) for line in told]
         self._recorded_hosts |= {line.host: line for line in lines}
         if self._history is not None:
             self._history.record_host_outcomes(self._context.run_id, lines)
@@ -225,7 +229,7 @@ class Ledger:
 
     def findings(self, findings: Iterable[Finding]) -> None:
         """What an audit found: each is wrong."""
-        lines = [FindingLine(each.host, each.path, each.code, each.message) for each in findings]
+        lines = [FindingLine(each.host, each.path, each.code, self._mask(each.message)) for each in findings]
         self._put(findings=(*self._report.findings, *lines))
 
     def boxes(self, by_hand: Sequence[BoxLine], unconfirmed: Sequence[str]) -> None:
@@ -241,6 +245,7 @@ class Ledger:
     def finish(self, error: BaseException | None = None) -> RunReport:
         """Close the run with its one value; `error` is why it ended before its time."""
         self.keep_echoes()
+        told = self._mask(str(error))
         if isinstance(error, KeyboardInterrupt):
             more = "; `fleet apply --resume last` goes on" if self.chronicle and self.chronicle.has_begun else ""
             told = "interrupted; what was done until then is recorded, and `fleet history last` shows it"
@@ -248,9 +253,9 @@ class Ledger:
         elif isinstance(error, InvalidInventory) and self._report.has_wrong:
             pass  # its problems are told already, each where it stands
         elif isinstance(error, FleetError) and error.found_wrong:
-            self._put(findings=(*self._report.findings, FindingLine("", self._report.verb, "refused", str(error))))
+            self._put(findings=(*self._report.findings, FindingLine("", self._report.verb, "refused", told)))
         elif error is not None:
-            self._put(failure=str(error) or type(error).__name__)
+            self._put(failure=told or type(error).__name__)
         self._finished = True
         self._put(
             finished_at=self._now(),
@@ -326,4 +331,15 @@ def snapshot_files(documents: Documents, inventory: Inventory) -> dict[str, byte
     names |= {file.template for file in inventory.files}
     for certificate in inventory.certificates.values():
         names |= {name for name in (certificate.ca_file, certificate.cert_file) if name}
-    return {name: read_beside(documents.root, name) for name in sorted(names)}
+    files = {name: read_beside(documents.root, name) for name in sorted(names)}
+    return files | _sealed_keys(documents, inventory)
+
+
+def _sealed_keys(documents: Documents, inventory: Inventory) -> dict[str, bytes]:
+    """Keys that lie beside the inventory encrypted; one in clear is not kept twice."""
+    from fleet.documents import read_beside
+    from fleet.secrets.vault_format import is_vault_text
+
+    names = {certificate.key_file for certificate in inventory.certificates.values() if certificate.key_file}
+    files = {name: read_beside(documents.root, name) for name in sorted(names)}
+    return {name: data for name, data in files.items() if is_vault_text(data)}

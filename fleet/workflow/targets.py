@@ -204,8 +204,10 @@ def make_tls(inventory: Inventory, tls: Tls) -> TlsSettings:
 def why_unpresentable(inventory: Inventory, entity: Entity | None) -> str:
     """Why the certificate that a peer is to be shown cannot be shown; empty where it can, or none is."""
     own = inventory.certificates.get(entity.tls.present or "") if entity and entity.tls else None
-    if own is None or own.key is None or own.key.is_open:
+    if own is None or (own.key is not None and own.key.is_open):
         return ""
+    if own.key is None:
+        return f"not asked: it is to be shown the certificate {own.name}, and there is no key of it"
     return (
         f"not asked: it is to be shown the certificate {own.name}, whose key was not opened; give --vault-password-file"
         " FILE or --vault-password-command CMD"

@@ -17,6 +17,7 @@ CANARY = "canary-4711"
 REVEALERS = {
     "render/certificates.py",  # a key is a file of the host that shows it
     "render/slots.py",  # quotes it into a file of a host
+    "secrets/fingerprint.py",  # to find it in what programs and hosts say, and take it out
     "validate/rules/certificate_sound.py",  # whether a key belongs to its certificate
     "validate/rules/secret_in_clear.py",  # whether keepalived takes a password
     "workflow/targets.py",  # the key of a client certificate, for OpenSSL by way of a memfd

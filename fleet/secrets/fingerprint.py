@@ -1,0 +1,69 @@
+"""What shows that a secret changes, and nothing else of it: a keyed fingerprint (HMAC, RFC 2104).
+
+A plain digest of eight characters is those characters for whoever lets a computer try. The key is made of the vault
+password, so that colleagues see the same fingerprint on different days; where there is none, of chance, and then
+fingerprints of one run can be compared with each other alone.
+"""
+
+import hashlib
+import hmac
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from fleet.secrets.secret import MASK, Secret
+
+Fingerprint = Callable[[str], str]
+
+_SALT: Final = b"fleet fingerprint 1"
+_ITERATIONS: Final = 200_000  # dearer to try than the vault's own 10,000, so that nothing is given away
+_DIGITS: Final = 12
+_LINE_CHARACTERS: Final = 12  # a line of a longer secret that names it: a part of a key's base64, not `}`
+
+
+def make_key(password: bytes) -> bytes:
+    """The key of a vault password's fingerprints."""
+    return hashlib.pbkdf2_hmac("sha256", password, _SALT, _ITERATIONS)
+
+
+def make_fingerprint(key: bytes) -> Fingerprint:
+    """Texts as `<secret 0123456789ab>`."""
+
+    def fingerprint(text: str) -> str:
+        return f"<secret {hmac.digest(key, text.encode('utf-8', 'surrogatepass'), 'sha256').hex()[:_DIGITS]}>"
+
+    return fingerprint
+
+
+def hide_unknown(_text: str) -> str:
+    """The fingerprint of whoever has no key."""
+    return f"<secret {MASK}>"
+
+
+def list_forms(secrets: Iterable[Secret]) -> tuple[str, ...]:
+    """Secrets as they are, and as shells, JSON, base64 and hexadecimal digits write them; the longest first."""
+    forms = {form for secret in secrets if secret.is_open for form in _forms(secret.reveal())}
+    return tuple(sorted(forms, key=lambda each: (-len(each), each)))
+
+
+def mask_forms(text: str, forms: Iterable[str]) -> str:
+    """A text without any of them."""
+    for form in forms:
+        text = text.replace(form, MASK)
+    return text
+
+
+def _forms(clear: str) -> Iterable[str]:
+    from base64 import b64encode
+    from json import dumps
+
+    stripped = clear.strip()
+    if not stripped:
+        return
+    yield stripped
+    yield repr(stripped)[1:-1]
+    yield dumps(stripped)[1:-1]
+    yield stripped.replace("'", "'\"'\"'")
+    yield stripped.encode().hex()
+    yield b64encode(clear.encode()).decode().rstrip("=")
+    yield b64encode(stripped.encode()).decode().rstrip("=")
+    yield from (line for line in stripped.splitlines() if len(line) >= _LINE_CHARACTERS and "-----" not in line)

@@ -311,9 +311,19 @@ def _host_line(outcome: HostOutcome, plan: HostPlan | None, concealer: Concealer
                 changes.append(FileChange(step.path, before, step.after.digest))
             elif isinstance(step, RemoveFile):
                 changes.append(FileChange(step.path, step.before.digest, None))
-        secret = {file.path for file in plan.rendered.files if file.holds_secrets}
+        secret = _veiled_paths(plan)
         changes = [_concealed(change, concealer) if change.path in secret else change for change in changes]
     return HostLine(outcome.host, outcome.outcome.value, outcome.phase, outcome.detail, tuple(changes))
+
+
+def _veiled_paths(plan: HostPlan) -> frozenset[str]:
+    """The files that hold secrets, or may have held some."""
+    from fleet.plan.steps import RemoveFile, WriteFile
+    from fleet.plan.veil import Veil
+
+    wanted = {file.path: file for file in plan.rendered.files}
+    steps = [step for step in plan.steps if isinstance(step, WriteFile | RemoveFile)]
+    return frozenset(step.path for step in steps if Veil(wanted.get(step.path)).covers(step.path, step.before))
 
 
 def _concealed(change: FileChange, concealer: Concealer | None) -> FileChange:

@@ -176,6 +176,11 @@ def test_what_is_applied_is_in_clear_on_the_host_and_nowhere_else(watch: Watch, 
     assert (key.mode, key.owner, b"PRIVATE KEY" in key.content) == (0o600, "fleet-relay:fleet-relay", True)
     assert not any("tls" in path for path in fakes["h2"].files)
     watch("plan", "-vvv")
+    watch("plan", "--out", str(watch.watched / "saved.plan"))
+    watch("plan", "--show", str(watch.watched / "saved.plan"))
+    assert (watch.watched / "saved.plan").exists()
+    watch("history", "verify")
+    assert any("journal" in path for path in read_tree(watch.watched))
     watch("history", "last")
     watch("report")
     assert watch.leaks() == []

@@ -32,12 +32,32 @@ from fleet.workflow.story import Permissions, Story
 @click.option("--serial", metavar="N|N%", help="So many hosts together; never two members of one group.")
 @click.option("--canary", metavar="SEL|N", help="These hosts alone first; a failure among them ends it.")
 @click.option("--max-fail", metavar="N|N%", default="0", show_default=True, help="More failed hosts than this end it.")
-@click.option("--drain-timeout", default="60s", show_default=True, help="So long associations of a member may end.")
+@click.option(
+    "--drain-timeout",
+    metavar="TIME",
+    default="60s",
+    show_default=True,
+    help="So long associations of a member may end.",
+)
 @click.option("--no-drain", is_flag=True, help="Change members of virtual services in service.")
-@click.option("--hold-down", default="10s", show_default=True, help="How long services must stay up afterwards.")
-@click.option("--confirm-within", default="120s", show_default=True, help="What is not proven by then undoes itself.")
+@click.option(
+    "--hold-down", metavar="TIME", default="10s", show_default=True, help="How long services must stay up afterwards."
+)
+@click.option(
+    "--confirm-within",
+    metavar="TIME",
+    default="120s",
+    show_default=True,
+    help="What is not proven by then undoes itself.",
+)
 @click.option("--no-confirm", is_flag=True, help="What is done stays: no new login, no C-ECHO, nothing undoes itself.")
-@click.option("--wait", default="0s", show_default=True, help="How long to wait for a host that somebody has locked.")
+@click.option(
+    "--wait",
+    metavar="TIME",
+    default="0s",
+    show_default=True,
+    help="How long to wait for a host that somebody has locked.",
+)
 @click.option("--no-way-back", is_flag=True, help="Change hosts too that have no systemd to undo anything.")
 @click.option("--allow-removal", type=click.IntRange(0), default=0, metavar="N", help="So many may vanish.")
 @click.option("--forget-host", multiple=True, metavar="HOST", help="This host is gone for good; again for more.")

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 @click.option(
     "--max-associations-per-host", type=click.IntRange(1, 64), help="At one address; default as the inventory says, 1."
 )
-@click.option("--pause", show_default="0s", help="Between two associations to one address.")
-@click.option("--timeout", help="Total for a target; never longer than the inventory says.")
+@click.option("--pause", metavar="TIME", help="Between two associations to one address; none if it is not given.")
+@click.option("--timeout", metavar="TIME", help="Total for a target; never longer than the inventory says.")
 @click.option("--repeat", type=click.IntRange(1, 1000), default=1, show_default=True, help="Echoes a target.")
 @click.option("--seed", type=int, help="Of the shuffled order.")
 @click.option("--compare", metavar="RUN", help="Tell what is different since this run's sweep, or `last`.")

@@ -27,7 +27,7 @@ from fleet.relay.store_command import OUT_OF_RESOURCES, UNRECOGNIZED_OPERATION, 
 from fleet.relay.telling import Teller
 
 _BUFFER_BYTES: Final = 262_144
-_BACKLOG: Final = 256
+_BACKLOG: Final = 4096  # a full one drops a SYN, and who is dropped comes again after a second (tcp(7))
 _SWEEP_S: Final = 0.25
 _FREE_LOOK_S: Final = 1.0
 

@@ -1,6 +1,6 @@
 """Staging: new files beside the old ones, proven whole on the host, and checked by their own products."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.errors import HostError
@@ -54,11 +54,12 @@ def make_stage_script(plan: HostPlan, settings: StageSettings | None = None) -> 
     way = "way-back" if chosen.way_back else "-"
     calls = [format_call("stage_begin", chosen.token, encode_owner(chosen.owner), way, *folders)]
     steps = list(enumerate(plan.steps))
+    private = frozenset(file.path for file in plan.rendered.files if file.holds_secrets)
     for index, step in steps:
         if isinstance(step, MakeFolder):
             calls.append(format_call("make_folder", index, *split_path(step.path), f"{step.mode:o}", step.owner))
     for folder, writes in group_by_folder((index, step) for index, step in steps if isinstance(step, WriteFile)):
-        calls += _stage(folder, writes)
+        calls += _stage(folder, writes, private)
     for index, step in steps:
         if isinstance(step, RunCheck):
             call = format_call_with(step.check.script.encode(), "run_check", index, *split_path(step.path))
@@ -67,22 +68,24 @@ def make_stage_script(plan: HostPlan, settings: StageSettings | None = None) -> 
     return Script("stage", format_script("stage", calls, "lock", "arm"), plan)
 
 
-def _stage(folder: str, writes: Sequence[tuple[int, WriteFile]]) -> Iterator[str]:
+def _stage(folder: str, writes: Sequence[tuple[int, WriteFile]], private: Container[str]) -> Iterator[str]:
     """One folder's files: all contents, then what makes them whole, for all of one mode and owner together."""
     yield format_call("stage_in", writes[0][0], folder)
     alike: dict[tuple[str, str], list[object]] = {}
     for index, step in writes:
         _, name = split_path(step.path)
         after = step.after
-        yield _content(index, name, after.content or b"")
+        # Where printf(1) is no builtin its words are seen by everybody who lists processes (T39).
+        is_public = bool(after.mode & 0o004) and step.path not in private
+        yield _content(index, name, after.content or b"", is_public=is_public)
         alike.setdefault((f"{after.mode:o}", after.owner or "-"), []).extend((index, name, after.digest))
     for (mode, owner), words in alike.items():
         yield format_call("stage_whole", mode, owner, *words)
 
 
-def _content(index: int, name: str, content: bytes) -> str:
+def _content(index: int, name: str, content: bytes, *, is_public: bool) -> str:
     """Plain text is a word of the script, which its shell writes by itself; anything else travels as base64."""
-    if len(content) <= _WORD_BYTES and all(byte in _PLAIN for byte in content):
+    if is_public and len(content) <= _WORD_BYTES and all(byte in _PLAIN for byte in content):
         return format_call("stage_text", index, name, content.decode("ascii"))
     return format_call_with(content, "stage_bytes", index, name)
 

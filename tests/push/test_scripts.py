@@ -185,6 +185,17 @@ def test_contents_travel_as_they_are(transport: LocalTransport, root: Path) -> N
     assert (root / "etc/empty").read_bytes() == b""
 
 
+def test_what_not_everybody_may_read_is_no_word_of_a_script(transport: LocalTransport) -> None:  # T39
+    files = (
+        rendered_file("/etc/a.conf", "for everybody\n"),
+        rendered_file("/etc/b.conf", "for one group\n", mode=0o640),
+        rendered_file("/etc/c.conf", "pass canary\n", secrets=((5, 11),)),
+    )
+    text = make_stage_script(make_plan(rendered_host(*files), transport)).text
+    assert ("for everybody" in text, "for one group" in text, "canary" in text) == (True, False, False)
+    assert converge(rendered_host(*files), transport).outcome is Outcome.CONVERGED
+
+
 def test_a_large_file_arrives_whole(transport: LocalTransport, root: Path) -> None:
     text = "".join(f"peer {number}\n" for number in range(150_000))
     assert converge(rendered_host(rendered_file(content=text)), transport).outcome is Outcome.CONVERGED

@@ -76,11 +76,11 @@ def tell_work(
         now = context.clock().strftime("%Y-%m-%dT%H:%M:%SZ")
         report = RunReport(verb, context.run_id, now, now, playbook=told.playbook, failure=str(error))
         return _tell(door, report, error)
-    with history:
+    changes = verb == "apply" or told.playbook
+    # Held before the run is in the history: whoever finds it there must not take it for one that is over.
+    with history, hold_run(history.path, context.run_id) if changes else nullcontext():
         ledger = Ledger(context, history, verb, playbook=told.playbook, argv=_typed())
-        changes = verb == "apply" or told.playbook
-        with hold_run(history.path, context.run_id) if changes else nullcontext():
-            report, ended_by, page = _run(context, history, ledger, act, open_work)
+        report, ended_by, page = _run(context, history, ledger, act, open_work)
         if told.afterwards is not None and ended_by is None:
             try:
                 told.afterwards(report)

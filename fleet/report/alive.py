@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from fleet.errors import HistoryError
+
 
 def _folder(history: Path) -> Path:
     return history.with_name(f"{history.name}.runs")
@@ -17,20 +19,21 @@ def _folder(history: Path) -> Path:
 
 @contextmanager
 def hold_run(history: Path, run_id: str) -> Iterator[None]:
-    """Until the block ends, this run is at work. A folder that cannot be written makes it no less so, only unknown."""
+    """Until the block ends, this run is at work. Raises `HistoryError`: a run that cannot say so would be taken for
+    one that is over, and its locks with it."""
     path = _folder(history) / run_id
-    file = -1
-    with suppress(OSError):
+    try:
         path.parent.mkdir(mode=0o700, exist_ok=True)
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        raise HistoryError(f"{path}: the run cannot be marked as being at work: {error.strerror}") from error
     try:
         yield
     finally:
         with suppress(OSError):
             path.unlink(missing_ok=True)
-        if file >= 0:
-            os.close(file)
+        os.close(file)
 
 
 def is_at_work(history: Path, run_id: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from fleet.errors import UsageError
+from fleet.errors import HistoryError, UsageError
 from fleet.events import HostPhase
 from fleet.plan.batches import FailureBudget
 from fleet.push import observe
@@ -242,6 +242,20 @@ def test_the_lock_of_a_run_that_is_over_is_taken_and_that_is_written_down(three:
     assert outcomes(report)["north-1"] == "converged"
     text = journal_of(three.history_file).read_text(encoding="utf-8")
     assert '"what":"broken lock","host":"north-1","whose":"anna at desk-1 (run run-1), which is over"' in text
+
+
+def test_the_lock_of_a_run_that_is_still_at_work_is_not_taken(three: Scene) -> None:  # T32
+    kill_in(three, "stage", "north-1")
+    three.machines["north-1"].lease = lease("run-1")
+    with hold_run(three.history_file, "run-1"):
+        assert outcomes(three.run(lambda story: story.apply(at_once())))["north-1"] == "locked"
+    assert outcomes(three.run(lambda story: story.apply(at_once())))["north-1"] == "converged"
+
+
+def test_a_run_that_cannot_say_that_it_is_at_work_does_not_begin(tmp_path: Path) -> None:
+    (tmp_path / "history.sqlite.runs").write_text("in the way", encoding="utf-8")
+    with pytest.raises(HistoryError, match="cannot be marked"), hold_run(tmp_path / "history.sqlite", "run-1"):
+        pytest.fail("it began")
 
 
 def test_the_lock_of_somebody_else_is_not_taken(three: Scene) -> None:  # T32

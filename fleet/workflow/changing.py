@@ -107,6 +107,12 @@ class Planned:
         return {plan.host: plan for plan in self.plan.hosts}
 
     @property
+    def shown(self) -> Plan:
+        """What people are shown: nothing of a host that moved on, where nothing will be done."""
+        stale = {outcome.host for outcome in self.failures if outcome.outcome is Outcome.STALE}
+        return replace(self.plan, hosts=tuple(plan for plan in self.plan.hosts if plan.host not in stale))
+
+    @property
     def pending(self) -> tuple[HostPlan, ...]:
         """The plans that would change something."""
         failed = {outcome.host for outcome in self.failures}

@@ -209,7 +209,7 @@ class Story:
             reading, self.context, chosen, self.connector, adopt=allowed.adopt, held=held, concealer=self._concealer()
         )
         self.ledger.origin(self._commit())
-        self.ledger.plan(planned.plan, hosts=[host.name for host in chosen])
+        self.ledger.plan(planned.shown, hosts=[host.name for host in chosen])
         self.ledger.hosts(unapplied(planned))
         self.ledger.boxes(*boxes_by_hand(reading, self._history))
         self._planned = (hosts, planned)

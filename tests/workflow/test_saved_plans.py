@@ -141,6 +141,7 @@ def test_a_host_that_moved_on_is_stale_untouched_and_counted(three: Scene, how: 
     assert outcomes(report) == {"north-1": "converged", "north-2": "stale", "north-3": "converged"}
     assert says in details(report)["north-2"]
     assert "nothing was written" in details(report)["north-2"]
+    assert {host for diff in report.diffs for host in diff.hosts} == {"north-1", "north-3"}
     assert three.machines["north-2"].files == before
     assert "stage" not in three.machines["north-2"].log
     assert report.exit_status == 2

@@ -35,7 +35,7 @@ def test_a_link_that_is_cut_while_staging_changes_nothing_and_is_cleaned_up(hosp
     host = hospital.lab[FIRST]
     before, started = host.read_file(PACS_FILE), hospital.unit_starts()
     write_inventory(hospital, PEERS)
-    with hospital.start("apply", "--yes", "--hold-down", "500ms") as running:
+    with hospital.start("apply", "--yes", "--hold-down", "500ms", "--no-drain") as running:
         try:
             wait_until(lambda: host.has_file(f"{STAGE}/new"), within_s=20)
             host.iptables_reset(port=22, source=hospital.lab.controller.address)

@@ -11,6 +11,8 @@ from fleet.errors import EmptySelection
 from fleet.inventory.ansible import make_ansible_host, make_ansible_list
 from fleet.inventory.model import Inventory
 from fleet.inventory.select import Selectors
+from fleet.secrets.vault import Vault
+from fleet.secrets.vault_format import seal_bytes
 from fleet.validate.reading import read_inventory
 from tests.inventory.reading import read_text
 
@@ -80,3 +82,16 @@ def test_the_example_is_json_with_names_that_ansible_takes() -> None:
     answer = json.loads(json.dumps(make_ansible_list(inventory, Selectors(inventory))))
     assert all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name) for name in answer)
     assert {host for hosts in members(answer).values() for host in hosts} == set(inventory.hosts)
+
+
+# T39
+def test_a_secret_stays_in_the_vault_s_text_for_ansible_to_open(tmp_path: Path) -> None:
+    sealed = seal_bytes(b"canary-4711", b"pw", b"salt")
+    lines = "".join(f"          {line}\n" for line in sealed.splitlines())
+    text = f"fleet: {{name: f}}\nsite: n\nhosts:\n  h1:\n    address: a\n    vars:\n      a: [1, !vault |\n{lines}"
+    text = text.replace("a: [1, !vault |", "a:\n        - !vault |")
+    (tmp_path / "a.yml").write_text(text)
+    loaded = read_inventory(tmp_path, Vault(lambda: b"pw")).loaded
+    found = make_ansible_host(loaded.inventory, "h1")["a"]
+    assert found == [{"__ansible_vault": sealed}]
+    assert "canary" not in json.dumps(found)

@@ -24,7 +24,7 @@ from tests.lab.laboratory import Lab, read_cache_folder
 from tests.lab.python_layer import open_python_layer
 
 ADDRESS, STORES = "10.40.0.11", "10.40.0.12"
-PORT, SAFE_PORT = 11112, 2762
+PORT, SECURE_PORT, SAFE_PORT = 11112, 11113, 2762
 UNIT = "fleet-relay-GATE.service"
 CONFIG = "/etc/fleet/relay-GATE.json"
 SPOOL = "/var/spool/fleet/relay-GATE"
@@ -50,9 +50,13 @@ probers:
   - {ae_title: FLEET_SCU, addresses: [10.0.0.5]}
 certificates:
   gate-ca: {ca_file: ca.pem}
+  gate: {cert_file: server.pem, key: server.key}
 entities:
   - {ae_title: GATE, kind: relay, provides: [verification, storage], instances: [{host: gate-1, port: 11112}],
      run: {engine: relay, drain_timeout: 5s}}
+  - {ae_title: GATE_TLS, kind: relay, provides: [verification, storage], instances: [{host: gate-1, port: 11113}],
+     tls: {verify: {ca: gate-ca, name: safe.gate.example}},
+     run: {engine: relay, drain_timeout: 5s, tls: {certificate: gate}}}
   - ae_title: GATE_PACS
     kind: archive
     provides: [verification, storage, query-retrieve]
@@ -65,12 +69,12 @@ entities:
      tls: {port: 2762, verify: {ca: gate-ca, name: safe.gate.example}}}
   - {ae_title: GATE_CT, kind: modality, modality: CT, address: 10.0.0.5, listens: false}
 flows:
-  - {from: GATE_CT, to: GATE, services: [storage]}
-  - {from: GATE, to: "GATE_PACS, VENDOR_BOX, GATE_SAFE", services: [storage]}
+  - {from: GATE_CT, to: "GATE, GATE_TLS", services: [storage]}
+  - {from: "GATE, GATE_TLS", to: "GATE_PACS, VENDOR_BOX, GATE_SAFE", services: [storage]}
 waivers:
   - {code: target-limitation, where: GATE_PACS, reason: "the vendor's box holds a second copy", until: "2035-12-31"}
 relays:
-  - entity: GATE
+  - entity: "GATE, GATE_TLS"
     timezone: Europe/Amsterdam
     routes:
       - {name: all, to: {primary: [{ae_title: GATE_PACS}], optional: [{ae_title: VENDOR_BOX}]}}
@@ -158,7 +162,8 @@ def open_gate(lab: Lab) -> Iterator[Gate]:
         start_safe(stores, folder)
         text = INVENTORY.replace("@gate-1", relay.host_key).replace("@gate-2", stores.host_key)
         (folder / "inventory" / "gate.yml").write_text(text, encoding="utf-8")
-        (folder / "inventory" / "ca.pem").write_text((folder / "ca.pem").read_text(), encoding="ascii")
+        for name in ("ca.pem", "server.pem", "server.key"):
+            (folder / "inventory" / name).write_bytes((folder / name).read_bytes())
         hospital = Hospital(lab, folder / "inventory", folder / "history.sqlite")
         yield Gate(hospital, relay, stores, lab["vendor-box"], folder)
     finally:

@@ -15,6 +15,7 @@ from tests.lab.gate import (
     CONFIG,
     PACS_UNIT,
     PORT,
+    SECURE_PORT,
     SPOOL,
     UID_ROOT,
     UNIT,
@@ -288,30 +289,15 @@ def test_a_relay_that_receives_by_tls_takes_from_who_speaks_it_and_from_nobody_e
     folder = gate.folder / "secure"
     folder.mkdir()
     (path,) = write_studies(folder, 1, 9, (KINDS[0],))
-    host, port, spool = gate.relay, 11113, "/var/spool/fleet/by-hand"
-    document = json.loads(host.read_file(CONFIG))
-    document |= {"spool": spool, "listen": {"address": ADDRESS, "port": port}}
-    tls = {"cert_file": "/etc/by-hand.pem", "key_file": "/etc/by-hand.key", "ca_file": None}
-    document["receive"] = {"tls": tls}
-    host.write_file("/etc/by-hand.pem", (gate.folder / "server.pem").read_text(encoding="ascii"))
-    key = (gate.folder / "server.key").read_text(encoding="ascii")
-    host.write_file("/etc/by-hand.key", key, mode=0o400, owner="fleet-relay:fleet-relay")
-    host.write_file("/etc/by-hand.json", json.dumps(document))
-    host.run(f"install -d -m 0700 -o fleet-relay -g fleet-relay {spool}", check=True)
-    run = "systemd-run --quiet --collect --unit=by-hand -p User=fleet-relay -p Type=notify -p NotifyAccess=main "
-    try:
-        started = host.run(f"{run}{PYTHON} -I {PROGRAM} run /etc/by-hand.json")
-        assert started.returncode == 0, host.run("journalctl --no-pager -o cat -u by-hand").stdout
-        words = ["-aet", "GATE_CT", "-aec", "GATE", ADDRESS, str(port), str(path)]
-        plain = gate.hospital.lab.controller.run(["/usr/bin/storescu", "-ta", "5", *words])
-        assert plain.returncode != 0
-        trusted = ["+tla", "+cf", str(gate.folder / "ca.pem")]
-        done = gate.hospital.lab.controller.run(["/usr/bin/storescu", *trusted, *words])
-        assert done.returncode == 0, done.stdout + done.stderr
-        left = read_digests([path])
-        wait_until(lambda: only(gate.in_archive(), left) == left, 20)
-    finally:
-        host.run("systemctl stop by-hand; rm -rf /etc/by-hand.* /var/spool/fleet/by-hand")
+    words = ["-aet", "GATE_CT", "-aec", "GATE_TLS", ADDRESS, str(SECURE_PORT), str(path)]
+    plain = gate.hospital.lab.controller.run(["/usr/bin/storescu", "-ta", "5", *words])
+    assert plain.returncode != 0
+    done = gate.hospital.lab.controller.run(["/usr/bin/storescu", "+tla", "+cf", str(gate.folder / "ca.pem"), *words])
+    assert done.returncode == 0, done.stdout + done.stderr
+    left = read_digests([path])
+    wait_until(lambda: only(gate.in_archive(), left) == left, 20)
+    keys = gate.relay.run("stat -c '%a %U' /etc/fleet/tls/*.key").stdout
+    assert keys == "600 fleet-relay\n"
 
 
 def test_operators_look_after_the_queue_on_the_host(gate: Gate) -> None:

@@ -43,6 +43,7 @@ from tests.lab.laboratory import Lab
 SOAK = os.environ.get("FLEET_SOAK") == "1"
 STUDIES = 220 if SOAK else 14
 OUT_OF_RESOURCES = 0xA700
+SAFE_TLS = "tls: {port: 2762, verify: {ca: gate-ca, name: "
 
 
 @pytest.fixture(scope="module")
@@ -179,7 +180,7 @@ def test_a_new_file_is_taken_while_an_association_stays(gate: Gate) -> None:
     pid = gate.main_pid()
     with gate.connect() as association:
         gate.hospital.replace("gate.yml", "when: {modality: MR}", "when: {modality: [MR, PT]}")
-        gate.hospital.replace("gate.yml", "name: safe.gate.example", "name: other.gate.example")
+        gate.hospital.replace("gate.yml", f"{SAFE_TLS}safe", f"{SAFE_TLS}other")
         done = gate.hospital.apply()
         assert done.returncode == 0, done.stdout + done.stderr
         assert '"PT"' in gate.relay.read_file(CONFIG)
@@ -217,7 +218,7 @@ def test_a_file_that_the_relay_could_not_carry_out_is_refused_before_it_is_there
 def test_a_file_is_judged_by_the_program_that_comes_with_it(gate: Gate) -> None:
     gate.relay.write_file(PROGRAM, "raise SystemExit('an older program, which knows nothing of this file')\n")
     gate.hospital.replace("gate.yml", "when: {modality: [MR, PT]}", "when: {modality: MR}")
-    gate.hospital.replace("gate.yml", "name: other.gate.example", "name: safe.gate.example")
+    gate.hospital.replace("gate.yml", f"{SAFE_TLS}other", f"{SAFE_TLS}safe")
     doctor = gate.hospital.fleet("doctor", "-l", "gate-1")
     assert "is not this fleet's" in doctor.stdout, doctor.stdout
     status, plan = gate.hospital.plan()

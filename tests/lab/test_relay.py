@@ -352,13 +352,13 @@ def test_a_relay_is_not_removed_before_its_spool_is_empty_and_its_spool_never(ga
     smaller = smaller.replace(flows, "\n  - {from: GATE_CT, to: GATE_PACS, services: [storage]}\n")
     assert rest
     gate.hospital.add("gate.yml", smaller.replace("{address: 10.40.0.11,", "{retired: true, address: 10.40.0.11,"))
-    refused = gate.hospital.apply()
+    refused = gate.hospital.apply("--allow-removal", "2")
     assert refused.returncode == 2, refused.stdout + refused.stderr
     assert "its spool may hold instances that nobody else has: 1 queued left" in refused.stdout + refused.stderr
     assert gate.is_ready()
     gate.ask("resume", "GATE_PACS")
     gate.wait_until_delivered()
-    done = gate.hospital.apply()
+    done = gate.hospital.apply("--allow-removal", "2")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not gate.relay.has_file(CONFIG)
     assert not gate.relay.has_file(PROGRAM)

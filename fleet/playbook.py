@@ -9,7 +9,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from fleet.documents import Document, parse_document, read_bytes
+from fleet.documents.files import read_bytes
+from fleet.documents.strict_yaml import parse_document
+from fleet.documents.values import Document
 from fleet.errors import EmptySelection, InvalidInventory, Location, Problem, Severity, UsageError
 from fleet.inventory.model import empty
 from fleet.inventory.settings import parse_duration

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.documents import package_folder
+from fleet.documents.packaged import package_folder
 from fleet.errors import InvalidInventory, UnreadableFile
 from fleet.playbook import Play, perform, read_playbook
 from fleet.workflow.story import Permissions, Story

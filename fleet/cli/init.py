@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from fleet.documents import list_schemas, package_folder
+from fleet.documents.packaged import list_schemas, package_folder
 from fleet.errors import UsageError
 
 STARTER = """\

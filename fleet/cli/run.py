@@ -9,7 +9,7 @@ import click
 from fleet.cli.door import Door, door
 from fleet.cli.limit import tell_limit
 from fleet.cli.running import OUTPUTS, Telling, tell_run
-from fleet.documents import package_folder
+from fleet.documents.packaged import package_folder
 from fleet.errors import UnreadableFile
 from fleet.playbook import perform, read_playbook
 from fleet.workflow.story import Permissions, Story

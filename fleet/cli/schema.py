@@ -4,7 +4,7 @@ import json
 
 import click
 
-from fleet.documents import list_schemas, read_schema
+from fleet.documents.packaged import list_schemas, read_schema
 from fleet.errors import UsageError
 
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.documents import is_shared, read_beside
+from fleet.documents.files import is_shared, read_beside
 from fleet.inventory import model as m
 from fleet.inventory.typed import Typed
 from fleet.secrets.secret import Secret

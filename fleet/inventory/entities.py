@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from fleet.dicom.ae_title import normalize_ae_title
-from fleet.documents import Document
+from fleet.documents.values import Document
 from fleet.inventory import model as m
 from fleet.inventory.layers import Layers
 from fleet.inventory.places import check_place

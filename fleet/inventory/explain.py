@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from fleet.documents import read_schema
+from fleet.documents.packaged import read_schema
 from fleet.errors import EmptySelection
 from fleet.inventory import model as m
 from fleet.inventory.load import Loaded

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fleet.dicom.ae_title import normalize_ae_title
-from fleet.documents import Documents
+from fleet.documents.values import Documents
 from fleet.errors import Problem
 from fleet.inventory import model as m
 from fleet.inventory import routes

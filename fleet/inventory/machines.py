@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from fleet.documents import Document
+from fleet.documents.values import Document
 from fleet.inventory import model as m
 from fleet.inventory.layers import Layers
 from fleet.inventory.settings import Layer, labels_of, merge_layers

@@ -11,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
-from fleet.documents import Document
+from fleet.documents.values import Document
 from fleet.errors import Location
 from fleet.secrets.secret import Secret
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from fleet.documents import Document
+from fleet.documents.values import Document
 from fleet.inventory import model as m
 from fleet.inventory.layers import Layers
 from fleet.inventory.settings import Layer, labels_of

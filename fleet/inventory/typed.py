@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any
 
-from fleet.documents import Document, Documents
+from fleet.documents.values import Document, Documents
 from fleet.errors import Problem, Severity
 from fleet.inventory.model import Origin
 

@@ -7,7 +7,7 @@ are refused here once, for every product.
 import re
 from collections.abc import Iterator
 
-from fleet.documents import find_hidden
+from fleet.documents.hidden import find_hidden
 
 # C0 but for tab, LF and CR, DEL and C1: a carriage return is told as the line end that it would be.
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")

@@ -6,7 +6,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from fleet.documents import read_schema
+from fleet.documents.packaged import read_schema
 
 
 def accepts(value: Any, name: str) -> bool:

@@ -11,7 +11,7 @@ from datetime import date
 from functools import cached_property
 from typing import Protocol
 
-from fleet.documents import Document
+from fleet.documents.values import Document
 from fleet.errors import Location, Problem, Severity
 from fleet.inventory.model import Inventory, Placed
 from fleet.inventory.peers import Peers

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import jsonschema.validators
 
-from fleet.documents import Document
+from fleet.documents.values import Document
 from fleet.errors import Problem, Severity
 from fleet.inventory.typed import Pointer
 from fleet.validate.accepting import make_accepting, read_item_schemas, select_schema

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from fleet.documents import Document
+from fleet.documents.values import Document
 from fleet.errors import Location
 from fleet.inventory.model import Entity, VerifySettings
 from fleet.validate.context import Context

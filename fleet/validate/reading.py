@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.documents import Documents, read_documents
+from fleet.documents.files import read_documents
+from fleet.documents.values import Documents
 from fleet.errors import Problem
 from fleet.inventory.load import Loaded, load_inventory
 from fleet.inventory.typed import Pointer

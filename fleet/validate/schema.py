@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any
 
-from fleet.documents import Document, read_schema
+from fleet.documents.packaged import read_schema
+from fleet.documents.values import Document
 from fleet.errors import Problem
 from fleet.inventory.typed import Pointer
 from fleet.validate.accepting import accepts

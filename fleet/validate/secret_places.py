@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, Final
 
-from fleet.documents import VAULT_PLACES, VAULT_TAG, Document, Position
+from fleet.documents.strict_yaml import VAULT_PLACES, VAULT_TAG
+from fleet.documents.values import Document, Position
 from fleet.errors import Problem, Severity
 from fleet.secrets.secret import Secret
 

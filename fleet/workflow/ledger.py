@@ -37,7 +37,7 @@ from fleet.workflow.echo_lines import make_echo_line
 
 if TYPE_CHECKING:
     from fleet.audit.tables import Finding
-    from fleet.documents import Documents
+    from fleet.documents.values import Documents
     from fleet.inventory.model import Inventory
     from fleet.plan.conceal import Concealer
     from fleet.plan.saved import SavedPlan
@@ -335,7 +335,7 @@ def _concealed(change: FileChange, concealer: Concealer | None) -> FileChange:
 
 def snapshot_files(documents: Documents, inventory: Inventory) -> dict[str, bytes]:
     """Every file that the inventory consists of, by path below its root."""
-    from fleet.documents import read_beside
+    from fleet.documents.files import read_beside
 
     names = {path for path, _ in documents.digests}
     names |= {file.template for file in inventory.files}
@@ -347,7 +347,7 @@ def snapshot_files(documents: Documents, inventory: Inventory) -> dict[str, byte
 
 def _sealed_keys(documents: Documents, inventory: Inventory) -> dict[str, bytes]:
     """Keys that lie beside the inventory encrypted; one in clear is not kept twice."""
-    from fleet.documents import read_beside
+    from fleet.documents.files import read_beside
     from fleet.secrets.vault_format import is_vault_text
 
     names = {certificate.key_file for certificate in inventory.certificates.values() if certificate.key_file}

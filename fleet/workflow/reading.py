@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from fleet.documents import Documents
+from fleet.documents.values import Documents
 from fleet.errors import EmptySelection, InvalidInventory, Problem, Severity, UsageError
 from fleet.inventory.load import Loaded
 from fleet.inventory.model import Entity, Host, Inventory

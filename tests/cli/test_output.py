@@ -24,7 +24,7 @@ from fleet.dicom.items import (
     UserInformation,
 )
 from fleet.dicom.pdu import AssociateAC
-from fleet.documents import read_schema
+from fleet.documents.packaged import read_schema
 from fleet.workflow.context import Context
 from fleet.workflow.story import Story
 from tests.cli.conftest import box

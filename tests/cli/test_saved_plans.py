@@ -10,7 +10,7 @@ import jsonschema
 import pytest
 
 from fleet.cli import unlock
-from fleet.documents import read_schema
+from fleet.documents.packaged import read_schema
 from fleet.inventory.model import Inventory
 from fleet.push.transport import Connector
 from fleet.report.journal import journal_of

@@ -9,7 +9,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from fleet.documents import list_schemas
+from fleet.documents.packaged import list_schemas
 from fleet.push.host_keys import HostKey
 from fleet.push.ssh import connector
 from fleet.relay.bundle import make_bundle

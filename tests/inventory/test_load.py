@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.documents import parse_document
+from fleet.documents.strict_yaml import parse_document
 from fleet.inventory.peers import Peers
 from fleet.validate.reading import read_inventory
 from fleet.validate.schema import text_keys

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet import documents
+from fleet.documents.files import read_documents
 from fleet.errors import Problem
 from fleet.inventory.load import load_inventory
 from fleet.inventory.model import Inventory
@@ -53,7 +53,7 @@ class Built:
 def read_inventory(folder: Path, vault: Vault | None = None) -> Built:
     """An inventory's folder; anything wrong with it is the test's failure."""
     keys = schema.text_keys("inventory")
-    read, problems = documents.read_documents(folder, keys, vault)
+    read, problems = read_documents(folder, keys, vault)
     broken = {}
     for document in read.documents:
         found, broken[document.path] = schema.check_document(document, "inventory")

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from fleet.documents import read_schema
+from fleet.documents.packaged import read_schema
 from fleet.errors import UnfitValue
 from fleet.plan.decide import check_words
 from fleet.plan.grammar import STAGE_NAME

@@ -6,7 +6,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 
-from fleet.documents import read_schema
+from fleet.documents.packaged import read_schema
 from fleet.relay.config import check_shape
 from tests.render.building import build
 

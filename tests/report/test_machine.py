@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 from jsonschema import Draft202012Validator
 
-from fleet.documents import read_schema
+from fleet.documents.packaged import read_schema
 from fleet.errors import Severity
 from fleet.report.machine import (
     format_junit,

@@ -117,7 +117,7 @@ def test_only_a_plain_text_is_a_secret(tmp_path: Path, typed: str) -> None:
 
 
 def test_a_playbook_holds_no_secrets(tmp_path: Path) -> None:
-    from fleet.documents import parse_document
+    from fleet.documents.strict_yaml import parse_document
 
     _, problems = parse_document(b"- name: !vault x\n", "p.yml", frozenset())
     assert [problem.code for problem in problems] == ["secret-misplaced"]

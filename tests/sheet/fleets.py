@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fleet.documents import Documents, parse_document
+from fleet.documents.strict_yaml import parse_document
+from fleet.documents.values import Documents
 from fleet.inventory.load import load_inventory
 from fleet.inventory.model import Inventory
 from fleet.inventory.peers import Peers

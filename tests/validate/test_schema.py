@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fleet.documents import parse_document, read_documents
+from fleet.documents.files import read_documents
+from fleet.documents.strict_yaml import parse_document
 from fleet.errors import Problem
 from fleet.validate.accepting import accepts, read_item_schemas
 from fleet.validate.explaining import explains

@@ -8,7 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from fleet.documents import read_schema
+from fleet.documents.packaged import read_schema
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "inventory").rglob("*.yml"))

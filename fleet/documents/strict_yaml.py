@@ -1,6 +1,6 @@
-"""Every file that we read: strict YAML with positions, packaged schemas, files beside the inventory.
+"""Strict YAML: a file's bytes as plain values with the place of each, and all that is wrong with it.
 
-YAML is read as an event stream, so that limits of depth and size hold before anything is composed (a deep
+It is read as an event stream, so that limits of depth and size hold before anything is composed (a deep
 flow sequence makes libyaml's composer overrun the C stack), and so that 10,000 entities with line numbers
 cost less than the plain loader. The resolver knows three things only: `true`/`false`, integers written the
 one canonical way, and nothing (an empty value or `null`). All else is the text that was typed: `NO`, `0123`,
@@ -11,97 +11,35 @@ Anchors, aliases, merge keys, tags (but `!vault`) and second documents are refus
 belongs into `defaults`, `kinds` or `vars`, where `fleet explain-value` can say where it came from.
 """
 
-import hashlib
-import json
-import os
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
-from importlib import resources
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any, Final
 
 import yaml
 from yaml._yaml import CParser
 
-from fleet.errors import Location, Problem, Severity, UnreadableFile
+from fleet.documents.hidden import HIDDEN
+from fleet.documents.values import Document, Position
+from fleet.errors import Location, Problem, Severity
 from fleet.secrets.secret import Secret
 from fleet.secrets.vault import Vault
 from fleet.secrets.vault_format import VaultError, WrongPassword
 
 MAX_FILE_BYTES: Final = 16 * 1024 * 1024
-MAX_FILES: Final = 10_000
-MAX_TOTAL_BYTES: Final = 128 * 1024 * 1024
 MAX_DEPTH: Final = 64
 MAX_SCALAR_CHARACTERS: Final = 1024 * 1024
 
 _INTEGER = re.compile(r"(?:0|-?[1-9][0-9]{0,17})\Z")
-# What nobody sees makes a line read as another: Default_Ignorable_Code_Point of Unicode 15.1's
-# DerivedCoreProperties.txt, where the bidirectional controls (UAX 9), joiners, fillers, variation selectors and tags
-# are; and the line ends that editors do not agree on (NEL, U+2028, U+2029, and the rest of U+2028-202E).
-_IGNORABLE: Final = (
-    (0x00AD, 0x00AD), (0x034F, 0x034F), (0x061C, 0x061C), (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F),
-    (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0x3164, 0x3164), (0xFE00, 0xFE0F), (0xFEFF, 0xFEFF),
-    (0xFFA0, 0xFFA0), (0xFFF0, 0xFFF8), (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A), (0xE0000, 0xE0FFF),
-)  # fmt: skip
-_LINE_ENDS: Final = ((0x0085, 0x0085), (0x2028, 0x2029))
-_HIDDEN = re.compile("[" + "".join(f"{chr(first)}-{chr(last)}" for first, last in (*_IGNORABLE, *_LINE_ENDS)) + "]")
 # What an escape in double quotes can bring in; newline and tab are text.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 # The inverse of what YAML 1.2 section 5.1 calls printable.
 _UNPRINTABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 # Below these keys a user's own words stand: what `text_keys` says of a word's meaning elsewhere ends here.
 _FREE_KEYS = frozenset({"vars"})
-_SUFFIXES = (".yml", ".yaml")
 
 VAULT_TAG: Final = "!vault"
 VAULT_PLACES: Final = "it may stand below `vars`, as `auth_pass` of `vrrp` and as `key` of `certificates`"
-
-
-def find_hidden(text: str) -> int | None:
-    """Where the first character stands that nobody sees, or that ends a line for some; None without one (T11)."""
-    found = None if text.isascii() else _HIDDEN.search(text)
-    return found.start() if found else None
-
-
-Position = tuple[int, int, int, int]  # key line, key column, value line, value column, all from 0
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Document:
-    """One file as plain dicts, lists, text, integers, booleans and None, with where each was typed."""
-
-    path: str
-    value: Any
-    positions: Mapping[int, Mapping[Any, Position]] = field(repr=False)
-    holds_secrets: bool = False  # some of its values are a `Secret`
-
-    def locate(self, pointer: Iterable[str | int], *, key: bool = False) -> Location:
-        """Where the value at `pointer` was typed (its key with `key=True`), or its nearest known parent."""
-        steps = tuple(pointer)
-        text = "".join("/" + str(step).replace("~", "~0").replace("/", "~1") for step in steps)
-        value, best = self.value, (1, 1)
-        for number, step in enumerate(steps):
-            position = self.positions.get(id(value), {}).get(step)
-            if position is None:
-                break
-            last = number == len(steps) - 1
-            best = (position[0], position[1]) if key and last else (position[2], position[3])
-            best = (best[0] + 1, best[1] + 1)
-            value = value[step]
-        return Location(self.path, best[0], best[1], text)
-
-
-@dataclass(frozen=True, slots=True)
-class Documents:
-    """All files of an inventory, in path order; `root` is where files beside them are looked for."""
-
-    root: Path
-    documents: tuple[Document, ...]
-    digests: tuple[tuple[str, str], ...]  # (path below root, SHA-256), sorted
-    vault: Vault = field(default_factory=Vault, repr=False, compare=False)
-    unread: tuple[str, ...] = ()  # files of which nothing could be made: what they hold is not known to be absent
 
 
 class _RefusedError(Exception):
@@ -212,7 +150,7 @@ class _Reader:
         """Whether the file holds characters, comments included, that make a line read as another (T11)."""
         if text.isascii():
             return False
-        found = list(_HIDDEN.finditer(text))
+        found = list(HIDDEN.finditer(text))
         for match in found[:20]:
             line, column = _place_in(text, match.start())
             self.add_hidden(match.group(), Location(self.path, line, column))
@@ -229,7 +167,7 @@ class _Reader:
     def check_unicode(self, text: str, event: Any) -> None:
         """Refuse what reads as something else: hidden controls, and letters that are not in NFC (UAX 15)."""
         at = Location(self.path, event.start_mark.line + 1, event.start_mark.column + 1)
-        found = _CONTROL.search(text) or (None if self.hidden_is_told else _HIDDEN.search(text))
+        found = _CONTROL.search(text) or (None if self.hidden_is_told else HIDDEN.search(text))
         if found:
             self.add_hidden(found.group(), at)
         elif not unicodedata.is_normalized("NFC", text):
@@ -357,149 +295,3 @@ def _syntax_problem(text: str, path: str, error: yaml.YAMLError) -> Problem:
         said = f"the character U+{ord(found.group()):04X} may not stand in a YAML file"
     message = f"not YAML: {said}; nothing of the file is read"
     return Problem("yaml-syntax", Severity.ERROR, message, Location(path, line, column))
-
-
-def find_files(root: Path) -> list[Path]:
-    """Every `*.yml` and `*.yaml` below `root` in path order (or `root` itself); what is hidden is left out.
-
-    A symbolic link to a folder is listed too: it is not followed but refused by `read_documents`, since
-    leaving out what it shows in silence would empty somebody's site. Raises `UnreadableFile` where there is
-    nothing to read.
-    """
-    if root.is_file():
-        return [root]
-    if not root.is_dir():
-        raise UnreadableFile(
-            f"{root}: no such inventory here; go to the folder that holds `inventory/`, or name it with -i; `fleet init"
-            " DIR` makes a first one in a folder of its own, then `cd DIR`"
-        )
-    found = sorted(_walk(root))
-    if not found:
-        raise UnreadableFile(
-            f"{root}: no *.yml or *.yaml below it; is this the inventory's folder? `fleet init DIR` makes a first one"
-        )
-    if len(found) > MAX_FILES:
-        raise UnreadableFile(f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?")
-    return found
-
-
-def _walk(root: Path) -> Iterator[Path]:
-    """Files with our suffixes and symbolic links to folders, in no order."""
-
-    def stop(error: OSError) -> None:
-        raise UnreadableFile(f"{error.filename}: {error.strerror}; fleet reads nothing further") from error
-
-    for folder, folders, names in os.walk(root, onerror=stop):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        here = Path(folder)
-        yield from (here / name for name in folders if (here / name).is_symlink())
-        for name in names:
-            if name.endswith(_SUFFIXES) and not name.startswith(".") and not (here / name).is_dir():
-                yield here / name
-
-
-def read_documents(
-    root: Path, text_keys: frozenset[str], vault: Vault | None = None
-) -> tuple[Documents, list[Problem]]:
-    """All files of the inventory at `root`, and what is wrong with them as YAML; `vault` opens its secrets."""
-    vault = vault or Vault()
-    documents: list[Document] = []
-    problems: list[Problem] = []
-    digests: list[tuple[str, str]] = []
-    unread: list[str] = []
-    base = root if root.is_dir() else root.parent
-    remaining = MAX_TOTAL_BYTES
-    for path in find_files(root):
-        if path != root and (path.is_dir() or not path.resolve().is_relative_to(base.resolve())):
-            problems.append(_escape_problem(path))
-            unread.append(str(path))
-            continue
-        data = read_bytes(path)
-        remaining -= len(data)
-        if remaining < 0:
-            problems.append(_too_much_problem(path))
-            unread.append(str(path))
-            break
-        digests.append((path.relative_to(base).as_posix(), hashlib.sha256(data).hexdigest()))
-        document, found = parse_document(data, str(path), text_keys, vault)
-        problems += found
-        if document is None:
-            unread.append(str(path))
-        elif document.value is not None:
-            documents.append(document)
-    return Documents(base, tuple(documents), tuple(digests), vault, tuple(unread)), problems
-
-
-def _too_much_problem(path: Path) -> Problem:
-    megabytes = MAX_TOTAL_BYTES // 1024 // 1024
-    message = f"all files together are larger than {megabytes} MB; this one and those after it are not read"
-    return Problem("yaml-too-large", Severity.ERROR, message, Location(str(path), 1, 1))
-
-
-def _escape_problem(path: Path) -> Problem:
-    message = (
-        "a symbolic link to a folder, or out of the inventory's folder, is not followed: what it shows could change"
-        " unseen; put the files themselves here"
-    )
-    return Problem("path-escapes", Severity.ERROR, message, Location(str(path), 1, 1))
-
-
-def read_bytes(path: Path) -> bytes:
-    """The bytes of a file, at most one more than the limit so that the limit is noticed."""
-    if not path.is_file():
-        raise UnreadableFile(f"{path}: no regular file; fleet reads nothing further")
-    try:
-        with path.open("rb") as file:
-            return file.read(MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise UnreadableFile(f"{path}: {error.strerror}; fleet reads nothing further") from error
-
-
-def read_beside(root: Path, name: str) -> bytes:
-    """A file that the inventory names, which must lie below its folder, symbolic links followed (T12).
-
-    Raises `ValueError` with the reason in words where it does not, or cannot be read.
-    """
-    if name.startswith("/") or "\x00" in name:
-        raise ValueError(f"{name!r} must be a path below the inventory's folder")
-    try:
-        path = (root / name).resolve(strict=True)
-        if not path.is_relative_to(root.resolve()):
-            raise ValueError(f"{name!r} leads out of the inventory's folder")
-        if not path.is_file():
-            raise ValueError(f"{name!r} is no regular file")
-        with path.open("rb") as file:
-            data = file.read(MAX_FILE_BYTES + 1)
-    except (OSError, RuntimeError) as error:  # a loop of symbolic links is a RuntimeError before Python 3.13
-        raise ValueError(f"{name!r} cannot be read: {getattr(error, 'strerror', None) or error}") from error
-    if len(data) > MAX_FILE_BYTES:
-        raise ValueError(f"{name!r} is larger than {MAX_FILE_BYTES // 1024 // 1024} MB")
-    return data
-
-
-def is_shared(root: Path, name: str) -> bool:
-    """Whether others than its owner may read a file beside the inventory."""
-    try:
-        return bool((root / name).stat().st_mode & 0o044)
-    except OSError:
-        return False
-
-
-def package_folder(name: str) -> Path:
-    """A folder that ships with fleet (`schemas`, `playbooks`): in the wheel as package data, else beside us."""
-    packaged = Path(str(resources.files("fleet"))) / name
-    return packaged if packaged.is_dir() else packaged.parent.parent / name
-
-
-def read_schema(name: str) -> dict[str, Any]:
-    """A packaged JSON Schema by its name, such as `inventory`."""
-    path = package_folder("schemas") / f"{name}.schema.json"
-    loaded: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return loaded
-
-
-def list_schemas() -> tuple[str, ...]:
-    """The names of the schemas that ship with fleet."""
-    return tuple(
-        sorted(path.name.removesuffix(".schema.json") for path in package_folder("schemas").glob("*.schema.json"))
-    )

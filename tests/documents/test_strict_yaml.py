@@ -13,18 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.documents import (
-    MAX_DEPTH,
-    find_files,
-    list_schemas,
-    parse_document,
-    read_beside,
-    read_documents,
-    read_schema,
-)
+from fleet.documents.files import find_files, read_beside, read_documents
+from fleet.documents.packaged import list_schemas, read_schema
+from fleet.documents.strict_yaml import MAX_DEPTH, parse_document
 from fleet.errors import UnreadableFile
 
-REFUSED = sorted((Path(__file__).parent / "cases" / "yaml" / "refused").glob("*.yml"))
+REFUSED = sorted((Path(__file__).parent.parent / "cases" / "yaml" / "refused").glob("*.yml"))
 NOTHING: frozenset[str] = frozenset()
 TEXT_KEYS = frozenset({"ae_title"})
 
@@ -222,7 +216,7 @@ def test_a_hostile_file_costs_little_and_never_crashes(tmp_path: Path, make: str
     script = f"""
         import resource, sys, time
         from pathlib import Path
-        from fleet.documents import read_documents
+        from fleet.documents.files import read_documents
         Path(sys.argv[1]).write_bytes({make})
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with open("/proc/self/clear_refs", "w") as refs:
@@ -235,7 +229,7 @@ def test_a_hostile_file_costs_little_and_never_crashes(tmp_path: Path, make: str
         sys.exit(2)
     """
     path = tmp_path / "hostile.yml"
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent.parent)}
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(script), str(path)],
         env=environment,
@@ -322,7 +316,7 @@ def test_a_file_beside_is_read_through_links_that_stay_inside(tmp_path: Path) ->
 
 
 def test_all_files_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.documents.MAX_TOTAL_BYTES", 30)
+    monkeypatch.setattr("fleet.documents.files.MAX_TOTAL_BYTES", 30)
     for name in "abc":
         (tmp_path / f"{name}.yml").write_text("site: north # x\n")
     _, problems = read_documents(tmp_path, NOTHING)

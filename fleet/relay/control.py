@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -55,7 +56,10 @@ class Control:
             try:
                 sock, _ = self._sock.accept()
             except OSError:
-                return
+                if self._sock.fileno() < 0:
+                    return
+                time.sleep(0.1)  # EMFILE and kin pass; an operator is needed most then
+                continue
             with sock, suppress(OSError):
                 sock.settimeout(_TIMEOUT_S)
                 sock.sendall(json.dumps(self._answer(_read_line(sock), _read_user(sock))).encode() + b"\n")

@@ -9,7 +9,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,7 +102,8 @@ class Daemon:
         )
         ledger.ask_again(self.spool)
         self._committer = Committer(self.spool, lambda: self.rules, self._tell, self._wake_workers)
-        self._receiver = Receiver(self.spool, self._committer, open_door(config), self._tell, config.max_associations)
+        door = self._open_door(config)
+        self._receiver = Receiver(self.spool, self._committer, door, self._tell, config.max_associations)
         self._receiver.beat = self._beat
         self._receiver.take_report = self._take_report
         self._receiver.secure = open_secure(config)
@@ -115,6 +116,13 @@ class Daemon:
         self._started_at = time.time()
         self._steps = 0
         self.is_draining = False
+
+    def _open_door(self, config: Config) -> Door:
+        door = open_door(config)
+        for caller, found in door.callers:
+            if caller.addresses and not found:
+                self._tell("caller-not-found", calling=caller.ae_title, why="its names have no address; reload later")
+        return door
 
     def _listen(self, config: Config) -> int:
         """Open the ports; where one of them speaks TLS, the plain one stays plain and the other one is TLS only."""
@@ -204,7 +212,7 @@ class Daemon:
         return self._receiver.associations == 0 and states["queued"] == 0
 
     def _use_backups(self, now: float) -> None:
-        for study, name, chosen, chosen_at, delivered_at in ledger.read_late_choices(self.spool):
+        for study, name, chosen, chosen_at, delivered_at in self._read_late(now):
             route = self.rules.config.route(name)
             if route is None:
                 continue
@@ -220,6 +228,14 @@ class Daemon:
                     instances=moved,
                 )
                 self._wake_workers()
+
+    def _read_late(self, now: float) -> Iterator[ledger.LateChoice]:
+        """The studies of each destination that has had its time, not those that may wait as long as they like."""
+        for route in self.rules.config.routes:
+            for target in route.primary:
+                if target.backup_after_s is not None:
+                    before = now - target.backup_after_s
+                    yield from ledger.read_late_choices(self.spool, route.name, target.ae_title, before)
 
     def _forget(self, now: float) -> None:
         """What is done goes when its time is over or there is too much of it; at once when room runs out."""
@@ -244,14 +260,14 @@ class Daemon:
         try:
             config, warnings = load(self._path, self._module, datetime.now(UTC))
             _check_same_place(self.rules.config, config)
-            secure = open_secure(config)
+            secure, door = open_secure(config), self._open_door(config)
         except Exception as error:  # noqa: BLE001  whatever is wrong with a new file, the old one goes on
             self._tell("reload-refused", why=str(error))
             self._notify("READY=1", "STATUS=a new configuration was refused, the old one holds on")
             return False
         self._warn(warnings)
         self.rules = Rules(config, self._tell, self.rules.key, self.rules.work, self.rules.transform)
-        self._receiver.change(open_door(config), config.max_associations, secure)
+        self._receiver.change(door, config.max_associations, secure)
         ledger.ask_again(self.spool)
         self._match_workers()
         self._tell("reloaded", routes=len(config.routes))
@@ -272,13 +288,12 @@ class Daemon:
                 self._retired += self._workers.pop(name)
         for name, destination in wanted.items():
             if name not in self._workers:
-                for old in self._retired:
-                    if old.destination.ae_title == name:
-                        old.join(120.0)
+                self._retired = [old for old in self._retired if old.is_alive]
+                before = tuple(old for old in self._retired if old.destination.ae_title == name)
                 around = Surroundings(self.spool, self._prepare, self._tell, random.random)
                 self._workers[name] = make_workers(destination, around)
                 for worker in self._workers[name]:
-                    worker.start()
+                    worker.start(before)
 
     def _prepare(self, task: Task) -> Parcel | Quarantine:
         return self.rules.prepare(task)
@@ -330,16 +345,27 @@ class Daemon:
                         workers[0].circuit.record_success()
                 return ledger.retry(self.spool, to)
             case "pause", str():
-                return ledger.pause(self.spool, to, now)
+                changed = ledger.pause(self.spool, to, now)
+                for worker in self._workers.get(to, ()):
+                    worker.hold()
+                return changed
             case "resume", str():
                 return ledger.resume(self.spool, to)
             case "resend", _:
-                return ledger.resend(self.spool, str(request.get("study")), to, now)
+                wanted = ledger.Resend(str(request.get("study")), to, self._find_routes(to))
+                return ledger.resend(self.spool, wanted, now)
             case "release", None:
                 return ledger.release(self.spool, int(request["task"]), now)
             case "drop", None:
                 return ledger.drop(self.spool, int(request["task"]), now)
         raise UsageError(f"the relay cannot {verb!r} like this")
+
+    def _find_routes(self, destination: str | None) -> tuple[str, ...]:
+        """The routes that lead to a destination, if only for some."""
+        routes = self.rules.config.routes
+        return tuple(
+            each.name for each in routes if destination in {to.ae_title for to in (*each.primary, *each.optional)}
+        )
 
     def drain(self) -> None:
         """Take no more, send what is queued, then end."""
@@ -350,6 +376,7 @@ class Daemon:
     def status(self, now: float) -> dict[str, Any]:
         """What an operator and the metrics want to know."""
         queues = {row["destination"]: row for row in ledger.read_queues(self.spool, now)}
+        unserved = [row for name, row in sorted(queues.items()) if name not in self._workers]
         paused = ledger.read_paused(self.spool)
         destinations = [
             {
@@ -361,6 +388,16 @@ class Daemon:
                 "why": workers[0].circuit.reason,
             }
             for name, workers in sorted(self._workers.items())
+        ] + [
+            {
+                "destination": row["destination"],
+                "queued": row["queued"],
+                "oldest_s": round(row["oldest_s"], 1),
+                "last_minute": 0,
+                "state": "down",
+                "why": "it is not in the configuration any more; what is queued waits until it is again",
+            }
+            for row in unserved
         ]
         return {
             "ae_title": self.rules.config.ae_title,

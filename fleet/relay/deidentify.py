@@ -36,6 +36,7 @@ from fleet.relay.deidentify_table import (
     Row,
     find_row,
     read_safe_private,
+    read_words,
 )
 from fleet.relay.deidentify_values import TEXTS, clean_text, make_dummy, shift_values, split_words
 from fleet.relay.values import Deidentify
@@ -50,7 +51,11 @@ _SCREENS: Final = {
     "1.2.840.10008.5.1.4.1.1.7": "a secondary capture",
 }
 # Kept texts that are looked through for words of the patient's identity; codes and units are looked through elsewhere.
-_SEARCHED: Final = frozenset({"CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_SEARCHED: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
+_BINARY: Final = frozenset(
+    ("AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "UN", "US", "UV")
+)
+_LONG_BINARY_BYTES: Final = 64  # in longer ones a short word stands by chance
 _PLACES: Final = frozenset({"device", "institution"})
 _NUMBERS: Final = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00101002})  # of the patient and the order
 _TIMEZONE: Final = 0x00080201
@@ -157,6 +162,8 @@ def _clean_dataset(dataset: Dataset, walk: _Walk, path: str) -> None:
         elif 0x5000 <= tag.group < 0x5020 or 0x6000 <= tag.group < 0x6020 or tag.element == 0:
             # E.1-1: curves and overlays, a whole plane, since one without its data is invalid; retired group lengths.
             del dataset[tag]
+        elif tag.group < 0x0008:  # PS3.5 7.1: of commands, files and directories, and of no data set
+            del dataset[tag]
         else:
             _clean_element(dataset, tag, walk, path)
 
@@ -210,7 +217,9 @@ def _keep(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> None:
 
 
 def _is_of_its_kind(dataset: Dataset, tag: BaseTag) -> bool:
-    """Whether a kept number, time or UID is written in the letters of one: it may have been misused for a text."""
+    """Whether a kept number, time or UID is written as one: it may have been misused for a text."""
+    if _vr(dataset, tag) in _BINARY and dataset.get_item(tag).VR not in {None, *_BINARY}:
+        return False
     pattern = _PATTERNS.get(_TIMEZONE if int(tag) == _TIMEZONE else _vr(dataset, tag))
     if pattern is None:
         return True
@@ -224,22 +233,34 @@ def _is_safe_to_keep(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk) -> b
     if not _is_of_its_kind(dataset, tag):
         return False
     is_place = any(row.options.get(column) == "K" for column in walk.columns & _PLACES)
-    return is_place or not _names_patient(dataset, tag, _vr(dataset, tag), walk)
+    return is_place or not _names_patient(dataset, tag, _vr(dataset, tag), walk.patient)
 
 
 def _check_text(dataset: Dataset, tag: BaseTag, vr: str, walk: _Walk, path: str) -> None:
     """What the profile leaves alone may have been misused for a name."""
-    if vr != "CS" and _names_patient(dataset, tag, vr, walk):
+    # A code is no name because a patient is called Head or Chest.
+    patient = walk.patient - read_words() if vr == "CS" else walk.patient
+    if _names_patient(dataset, tag, vr, patient):
         raise CannotDeidentifyError(
             f"{path}{_name(tag)} is kept by the profile and holds a word of the patient's identity"
         )
 
 
-def _names_patient(dataset: Dataset, tag: BaseTag, vr: str, walk: _Walk) -> bool:
-    if vr not in _SEARCHED or not walk.patient:
+def _names_patient(dataset: Dataset, tag: BaseTag, vr: str, patient: frozenset[str]) -> bool:
+    value = dataset.get_item(tag).value
+    if vr in _BINARY and isinstance(value, bytes):
+        return _hide_patient(value, patient)
+    if vr not in _SEARCHED or not patient:
         return False
     words = (word for text in _texts(dataset[tag]) for word in (*split_words(text), *text.casefold().split()))
-    return not walk.patient.isdisjoint(words)
+    return not patient.isdisjoint(words)
+
+
+def _hide_patient(value: bytes, patient: frozenset[str]) -> bool:
+    """Whether letters stand where numbers should: tables, profiles and curves bear comments of their own."""
+    shortest = _SHORTEST_NUMBER if len(value) > _LONG_BINARY_BYTES else _SHORTEST_WORD
+    texts = {value.decode(encoding, "replace").casefold() for encoding in ("latin-1", "utf-8")}
+    return any(word in text for text in texts for word in patient if len(word) >= shortest)
 
 
 def _clean_item(item: Dataset, walk: _Walk, path: str) -> None:

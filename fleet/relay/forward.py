@@ -45,6 +45,7 @@ from fleet.relay.values import Destination, Quarantine
 
 BATCH: Final = 200
 IDLE_LOOK_S: Final = 2.0
+_LOOK_S: Final = 0.1
 ASK_EVERY_S: Final = 30.0  # for commitment, while there is always something to send
 REPORT_S: Final = 3.0  # how long a report is waited for in the association of its request
 LONGEST_WAIT_S: Final = 5.0  # for its rate with an association open; peers end one on which nothing happens
@@ -129,14 +130,26 @@ class Worker:
         self._around = around
         self._wake, self._ending = threading.Event(), threading.Event()
         self._stopping = False
+        self._is_held = False
+        self._after: tuple[Worker, ...] = ()
         self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
 
-    def start(self) -> None:
+    def start(self, after: Sequence["Worker"] = ()) -> None:
+        """Begin, as soon as those that it comes after have ended the instance that they are at."""
+        self._after = tuple(after)
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        return self._thread.is_alive()
 
     def wake(self) -> None:
         """Something may have been queued."""
         self._wake.set()
+
+    def hold(self) -> None:
+        """It was paused: nothing follows the instance that is on its way."""
+        self._is_held = True
 
     def stop(self) -> None:
         """End after the instance that is on its way."""
@@ -148,6 +161,8 @@ class Worker:
         self._thread.join(timeout_s)
 
     def _run(self) -> None:
+        while not self._stopping and any(each.is_alive for each in self._after):
+            self._ending.wait(_LOOK_S)
         while not self._stopping:
             self._wake.clear()
             try:
@@ -161,6 +176,7 @@ class Worker:
 
     def work(self) -> bool:
         """Send one batch; whether there may be more to do at once."""
+        self._is_held = False  # before the look, so that a pause from here on is not overlooked
         if self._is_paused() or time.monotonic() < self.circuit.probe_at or self._is_to_wait():
             return False
         tasks = self._around.spool.claim(self.destination.ae_title, self._around.clock(), BATCH, self._lanes)
@@ -272,7 +288,7 @@ class Worker:
             with self._around.open_association(self.destination, kinds) as association:
                 self.circuit.record_success()
                 for task, parcel in parcels:
-                    if self._is_to_wait():
+                    if self._is_held or self._is_to_wait():
                         break
                     self._ending.wait(self.throttle.delay_s(self._around.clock()))
                     if self._stopping or not self._send_one(association, task, parcel):

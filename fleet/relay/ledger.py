@@ -1,6 +1,7 @@
 """What operators ask of the queue and change in it; every answer is a value that goes into JSON as it is."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet.errors import UsageError
@@ -89,15 +90,37 @@ def resume(spool: Spool, destination: str) -> int:
     return spool.change("DELETE FROM paused WHERE destination = ?", (destination,))
 
 
-def resend(spool: Spool, study: str, destination: str | None, now: float) -> int:
-    """Queue a study again, to one destination of its routes or to all that had it."""
+@dataclass(frozen=True, slots=True)
+class Resend:
+    """A study, and where to: a destination that stands in `routes`, or None for all that had it."""
+
+    study: str
+    destination: str | None = None
+    routes: tuple[str, ...] = ()
+
+
+def resend(spool: Spool, wanted: Resend, now: float) -> int:
+    """Queue a study again: to all that had it, or to one destination of its routes, which need not have had it."""
+    study, destination = wanted.study, wanted.destination
     where = "" if destination is None else " AND destination = ?"
     values: tuple[Any, ...] = (now, study) if destination is None else (now, study, destination)
-    changed = spool.change(
-        "UPDATE tasks SET state = 'queued', next_at = 0, attempts = 0, changed_at = ? WHERE study_instance_uid = ?"  # noqa: S608
-        f" AND state IN ('delivered', 'uncommitted', 'quarantined') AND destination IS NOT NULL{where}",
-        values,
-    )
+    with spool.change_all() as connection:
+        changed = connection.execute(
+            "UPDATE tasks SET state = 'queued', next_at = 0, attempts = 0, changed_at = ? WHERE study_instance_uid = ?"  # noqa: S608
+            f" AND state IN ('delivered', 'uncommitted', 'quarantined') AND destination IS NOT NULL{where}",
+            values,
+        ).rowcount
+        for route in wanted.routes:
+            changed += connection.execute(
+                "INSERT INTO tasks"
+                " (instance, study_instance_uid, route, destination, role, state, next_at, changed_at, lane)"
+                " SELECT instance, study_instance_uid, route, ?1, 'resent', 'queued', 0, ?2, min(lane) FROM tasks t"
+                " WHERE study_instance_uid = ?3 AND route = ?4 AND state IN"
+                " ('delivered', 'uncommitted', 'quarantined', 'queued') AND NOT EXISTS (SELECT 1 FROM tasks o"
+                "  WHERE o.instance = t.instance AND o.route = ?4 AND o.destination = ?1)"
+                " GROUP BY instance",
+                (destination, now, study, route),
+            ).rowcount
     if not changed:
         to = f" for {destination}" if destination else ""
         raise UsageError(f"the spool holds nothing of study {study} that was delivered{to}; it may be forgotten by now")
@@ -129,12 +152,18 @@ def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) ->
         return int(moved)
 
 
-def read_late_choices(spool: Spool) -> list[tuple[str, str, str, float, float | None]]:
-    """Study, route, destination, chosen and last delivery of each study that still waits for its primary."""
+LateChoice = tuple[str, str, str, float, float | None]
+
+
+def read_late_choices(spool: Spool, route: str, destination: str, before: float) -> list[LateChoice]:
+    """Study, route, destination, chosen and last delivery of studies that wait for a destination since a time."""
     rows = spool.read(
         "SELECT c.study_instance_uid, c.route, c.destination, c.chosen_at, c.delivered_at FROM choices c WHERE EXISTS"
         " (SELECT 1 FROM tasks t WHERE t.study_instance_uid = c.study_instance_uid AND t.route = c.route"
-        "  AND t.destination = c.destination AND t.role = 'primary' AND t.state = 'queued') LIMIT 1000"
+        "  AND t.destination = c.destination AND t.role = 'primary' AND t.state = 'queued')"
+        " AND c.route = ? AND c.destination = ? AND max(c.chosen_at, coalesce(c.delivered_at, c.chosen_at)) <= ?"
+        " LIMIT 1000",
+        (route, destination, before),
     )
     return [tuple(row) for row in rows]
 

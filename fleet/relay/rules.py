@@ -8,10 +8,11 @@ import importlib.util
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fleet.dicom.keywords import find_tag
 from fleet.relay.forward import make_plain_parcel, read_data_set_offset
@@ -31,6 +32,7 @@ from fleet.relay.values import (
     needs_transform,
 )
 
+_RESOLVERS: Final = 16
 Transform = Callable[[Path, Path, Route, bytes], Transformed | Quarantine]
 
 
@@ -71,13 +73,15 @@ def judge_schedules(config: Config, now: datetime) -> tuple[tuple[str, ...], tup
 
 def resolve_names(names: Iterable[str]) -> dict[str, frozenset[str]]:
     """The addresses of callers' names; one that cannot be resolved has none, and is not taken."""
-    return {name: _resolve(name) for name in set(names)}
+    wanted = tuple(set(names))
+    with ThreadPoolExecutor(_RESOLVERS, "resolve") as pool:  # a resolver that is away takes its time for each name
+        return dict(zip(wanted, pool.map(_resolve, wanted), strict=True))
 
 
 def _resolve(name: str) -> frozenset[str]:
     try:
         return frozenset(str(found[4][0]) for found in socket.getaddrinfo(name, None, type=socket.SOCK_STREAM))
-    except OSError:
+    except (OSError, UnicodeError):  # a name may also be none (idna)
         return frozenset()
 
 

@@ -317,9 +317,37 @@ class Spool:
         """
         try:
             with self._transaction(self._durable) as connection:
-                return [_add_one(connection, stored, decide) for stored in batch]
+                return [self._heal(connection, stored) or _add_one(connection, stored, decide) for stored in batch]
         except sqlite3.Error as error:
             raise SpoolFullError(f"the queue cannot be written: {error}", is_clean(error)) from error
+
+    def _heal(self, connection: sqlite3.Connection, stored: Stored) -> bool:
+        """Whether this is the good copy of an instance whose file was lost or damaged: it takes that one's place.
+
+        Its sender hears success, so that what it sent must not be thrown away beside a file that nobody can send.
+        """
+        instance = stored.instance
+        for identity, name in connection.execute(
+            "SELECT id, spool_id FROM instances WHERE sop_instance_uid = ? AND sha256 = ? AND NOT forgetting",
+            (instance.sop_instance_uid, stored.sha256),
+        ).fetchall():
+            broken = "state = 'quarantined' AND reason LIKE 'its file %'"
+            is_told = connection.execute(f"SELECT 1 FROM tasks WHERE instance = ? AND {broken}", (identity,)).fetchone()  # noqa: S608
+            if not is_told and _has_bytes(self.path(name), stored.size_bytes):
+                continue
+            connection.execute("UPDATE instances SET spool_id = ? WHERE id = ?", (instance.spool_id, identity))
+            connection.execute(
+                f"UPDATE tasks SET state = 'queued', next_at = 0, attempts = 0 WHERE instance = ? AND {broken}"  # noqa: S608
+                " AND destination IS NOT NULL",
+                (identity,),
+            )
+            connection.execute(  # what had no destination yet is asked about again
+                f"UPDATE tasks SET state = 'hold', next_at = 0 WHERE instance = ? AND {broken}",  # noqa: S608
+                (identity,),
+            )
+            _note_caller(connection, instance)
+            return True
+        return False
 
     def redecide(self, now: float, decide: Decide, limit: int = 200) -> int:
         """Ask again about instances whose time to ask has come; returns how many there were."""
@@ -458,6 +486,13 @@ class Spool:
             (self.files / name).rename(aside / name)
         sync_folder(aside)
         sync_folder(self.files)
+
+
+def _has_bytes(path: Path, size_bytes: int) -> bool:
+    try:
+        return path.stat().st_size == size_bytes
+    except FileNotFoundError:
+        return False
 
 
 def _apply(connection: sqlite3.Connection, marks: Sequence[Mark]) -> None:

@@ -187,3 +187,51 @@ def test_nothing_is_left_where_no_spool_is(tmp_path: Path, capsys: pytest.Captur
     path.write_text(json.dumps(make_document(tmp_path / "spool")))
     assert main(["left", str(path)]) == 0
     assert not (tmp_path / "spool").exists()
+
+
+def test_a_new_file_with_a_name_that_is_none_does_not_end_the_relay(tmp_path: Path) -> None:
+    with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
+        assert relay.process is not None
+        relay.document["callers"][0]["addresses"] = ["x" * 64 + ".example", "127.0.0.1"]
+        relay.document["callers"].append({**relay.document["callers"][0], "ae_title": "CT2", "addresses": ["a..b"]})
+        relay.write()
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: any(each["event"] == "reloaded" for each in relay.events()))
+        assert [each["calling"] for each in relay.events() if each["event"] == "caller-not-found"] == ["CT2"]
+        send(relay, tmp_path, "1.2.5")
+        wait_for(lambda: script.uids() == ["1.2.5"])
+
+
+def test_a_reload_waits_for_no_destination_that_is_silent(tmp_path: Path) -> None:
+    """A watchdog would end the relay, and every association with it, while it waits."""
+    with socket.create_server(("127.0.0.1", 0)) as silent, sinking(Script()) as script:
+        silent_port = silent.getsockname()[1]
+        with relaying(tmp_path, silent_port) as relay:
+            assert relay.process is not None
+            relay.document["destinations"]["ARCHIVE"]["timeouts_s"] = {"connect": 60, "acse": 60}
+            relay.write()
+            relay.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: any(each["event"] == "reloaded" for each in relay.events()))
+            send(relay, tmp_path, "1.2.5")
+            peer, _ = silent.accept()
+            relay.document["destinations"]["ARCHIVE"]["addresses"][0]["port"] = script.port
+            relay.write()
+            relay.process.send_signal(signal.SIGHUP)
+            wait_for(lambda: sum(each["event"] == "reloaded" for each in relay.events()) == 2, 5)
+            assert script.uids() == [], "what is on its way with the old one is not sent beside it"
+            peer.close()
+            wait_for(lambda: script.uids() == ["1.2.5"], 30)
+
+
+def test_what_is_queued_for_a_destination_that_is_gone_is_shown(tmp_path: Path) -> None:
+    with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
+        assert relay.process is not None
+        relay.ask("pause", destination="ARCHIVE")
+        send(relay, tmp_path, "1.2.5")
+        relay.document["destinations"]["OTHER"] = {**relay.document["destinations"].pop("ARCHIVE"), "ae_title": "OTHER"}
+        relay.document["routes"] = [make_route(to="OTHER")]
+        relay.write()
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: any(each["event"] == "reloaded" for each in relay.events()))
+        shown = {each["destination"]: (each["queued"], each["state"]) for each in relay.ask("status")["destinations"]}
+        assert shown == {"OTHER": (0, "idle"), "ARCHIVE": (1, "down")}

@@ -630,3 +630,57 @@ def test_what_an_option_keeps_goes_where_it_holds_the_patients_name_but_places_m
     assert found.InstitutionName == "Planted General"
     assert found.PatientSex == "F"
     assert found.PatientAge == "061Y"
+
+
+@pytest.mark.parametrize("keyword", ["Rows", "RescaleSlope", "RealWorldValueSlope", "ImageType"])
+@pytest.mark.parametrize("vr", ["LO", "UN", "OB", "own"])
+def test_a_name_that_stands_where_a_number_or_a_code_should_is_quarantined(
+    tmp_path: Path, keyword: str, vr: str
+) -> None:
+    """T74: an element that the profile keeps is no hiding place, whatever VR it says that it is of."""
+    said = dictionary_VR(keyword) if vr == "own" else vr
+    assert leaks(tmp_path, int(Tag(keyword)), said) is None
+
+
+@pytest.mark.parametrize("tag", [0x00000600, 0x00000901, 0x00020016, 0x00041130])
+def test_elements_of_commands_files_and_directories_do_not_stay_in_a_data_set(tmp_path: Path, tag: int) -> None:
+    """T74: tags of file meta; PS3.5 7.1 knows none of these groups in a data set."""
+    assert leaks(tmp_path, tag, dictionary_VR(tag)) is False
+
+
+def test_tables_and_profiles_with_a_comment_that_names_the_patient_are_quarantined(tmp_path: Path) -> None:
+    """T74."""
+    assert leaks(tmp_path, 0x00282000, "OB", bytes(3000) + b"made for Quillfeather" + bytes(300)) is None
+
+
+def leaks(folder: Path, tag: int, vr: str, value: bytes = b"QUILLFEATHER^Q") -> bool | None:
+    """Whether the patient's name, as the bytes of an element, is in what comes out; None where nothing comes out."""
+    dataset = make_ct(PatientName="Quillfeather^Quentin")
+    if tag in dataset:
+        del dataset[tag]
+    source, target = write(folder / "in.dcm", dataset), folder / "out.dcm"
+    data, head = source.read_bytes(), tag.to_bytes(4, "big")
+    element = head[1::-1] + head[3:1:-1] + vr.encode()
+    element += (
+        len(value).to_bytes(2, "little") if vr not in {"OB", "UN"} else b"\0\0" + len(value).to_bytes(4, "little")
+    )
+    at = find_place(data, tag)
+    source.write_bytes(data[:at] + element + value + data[at:])
+    result = transform(source, target, make_route(), KEY)
+    if isinstance(result, Quarantine):
+        assert "uillfeather" not in result.reason.casefold()
+        return None
+    return b"quillfeather" in target.read_bytes().lower()
+
+
+def find_place(data: bytes, tag: int) -> int:
+    """Where an element belongs in a Part 10 file in Explicit VR Little Endian without sequences."""
+    at = 144 + int.from_bytes(data[140:144], "little")
+    while at < len(data):
+        found = int.from_bytes(data[at : at + 2], "little") << 16 | int.from_bytes(data[at + 2 : at + 4], "little")
+        if found > tag:
+            return at
+        is_long = data[at + 4 : at + 6] in {b"OB", b"OW", b"UT", b"UC", b"UR", b"UN", b"SQ"}
+        length = data[at + 8 : at + 12] if is_long else data[at + 6 : at + 8]
+        at += (12 if is_long else 8) + int.from_bytes(length, "little")
+    return at

@@ -44,7 +44,7 @@ def test_what_was_resent_is_not_taken_for_delivered_by_an_old_note(tmp_path: Pat
         [task] = bench.spool.claim("ARCHIVE", 2.0, 3)
         bench.spool.record_delivered(task, 5.0)
         assert read(bench.spool) == ["delivered"]
-        ledger.resend(bench.spool, "1.2.3", None, 6.0)
+        ledger.resend(bench.spool, ledger.Resend("1.2.3"), 6.0)
         with (tmp_path / "spool" / "delivered").open("ab") as file:  # as if it had not been emptied yet
             file.write(b"\n")
             Marks(tmp_path / "other").note(Mark(0, 1, "ARCHIVE", 5.0, ""))

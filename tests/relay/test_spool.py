@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.errors import UsageError
 from fleet.relay import ledger
 from fleet.relay.spool import Spool, SpoolError, SpoolFullError, Stored
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
@@ -234,3 +235,47 @@ def test_a_spool_that_cannot_be_made_is_told_and_nothing_starts(
     monkeypatch.setattr(os, "mkdir", fail)
     with pytest.raises(SpoolError, match="cannot be opened"):
         Spool(tmp_path / "spool")
+
+
+@pytest.mark.parametrize("lost", ["missing", "cut", "told"])
+def test_a_good_copy_takes_the_place_of_a_file_that_was_lost_or_damaged(spool: Spool, lost: str) -> None:
+    """T76, T66: its sender hears success, so it must not be thrown away as a duplicate of what nobody can send."""
+    spool.add([make_stored(spool, "a")], to_archive)
+    if lost == "missing":
+        spool.path("a").unlink()
+        spool.reconcile(5)
+    elif lost == "cut":
+        spool.path("a").write_bytes(b"f")
+    else:
+        [task] = spool.claim("ARCHIVE", 10, 5)
+        spool.record_quarantined(task, 6, "its file is not what was received: the hash differs")
+    assert spool.add([make_stored(spool, "b")], to_archive) == [True]
+    [task] = spool.claim("ARCHIVE", 10, 5)
+    assert task.instance.path == spool.path("b")
+    assert spool.add([make_stored(spool, "c")], to_archive) == [False]
+
+
+def test_studies_that_may_wait_for_ever_do_not_keep_others_from_their_backup(spool: Spool) -> None:
+    """T64: neither holds up the other, however many they are."""
+
+    def by_called(instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+        return (Decision("patient" if instance.elements else "all", "send", "ARCHIVE"),)
+
+    with spool.change_all() as connection:
+        connection.executemany(
+            "INSERT INTO choices VALUES (?, 'patient', 'ARCHIVE', 0, NULL)", ((f"9.{each}",) for each in range(1200))
+        )
+    spool.add([make_stored(spool, "a")], by_called)
+    assert [row[0] for row in ledger.read_late_choices(spool, "all", "ARCHIVE", 5.0)] == ["1.2.3"]
+    assert ledger.read_late_choices(spool, "all", "ARCHIVE", 4.9) == []
+
+
+def test_a_study_is_resent_to_a_destination_of_its_route_that_never_had_it(spool: Spool) -> None:
+    spool.add([make_stored(spool, "a")], to_archive)
+    [task] = spool.claim("ARCHIVE", 10, 5)
+    spool.record_delivered(task, 6)
+    assert ledger.resend(spool, ledger.Resend("1.2.3", "BACKUP", ("all",)), 7) == 1
+    assert [each.instance.spool_id for each in spool.claim("BACKUP", 10, 5)] == ["a"]
+    assert spool.claim("ARCHIVE", 10, 5) == []
+    with pytest.raises(UsageError, match="holds nothing"):
+        ledger.resend(spool, ledger.Resend("1.2.3", "ELSEWHERE"), 8)

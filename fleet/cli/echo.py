@@ -53,6 +53,14 @@ DCMTK = {
 }
 
 
+# What says how TLS is spoken says nothing where it is not spoken: dcmtk refuses these too.
+_ONLY_WITH_TLS = (
+    *("std_passwd", "use_passwd", "null_passwd", "pem_keys", "der_keys"),
+    *("add_cert_file", "add_cert_dir", "add_crl_file", "cipher"),
+    *("require_peer_cert", "verify_peer_cert", "ignore_peer_cert"),
+)
+
+
 class DcmtkCommand(click.Command):
     """Reads dcmtk's way of writing options."""
 
@@ -107,8 +115,8 @@ _TLS = _options(
     click.option("--pem-keys", is_flag=True, help="-pem: PEM files (default)."),
     click.option("--der-keys", is_flag=True, help="-der: DER files."),
     click.option("--add-cert-file", type=_FILE, multiple=True, help="+cf: a CA's certificate."),
-    click.option("--add-cert-dir", type=_FILE, help="+cd: a folder of CA certificates."),
-    click.option("--add-crl-file", type=_FILE, help="+crl: a revocation list."),
+    click.option("--add-cert-dir", type=_FILE, multiple=True, help="+cd: a folder of CA certificates."),
+    click.option("--add-crl-file", type=_FILE, multiple=True, help="+crl: a revocation list."),
     click.option("--cipher", multiple=True, help="+cs: a cipher suite."),
     click.option("--require-peer-cert", is_flag=True, help="-rc: verify the peer's certificate (default)."),
     click.option(
@@ -188,7 +196,7 @@ def _typed_call(peer: str, port: str | None, options: dict[str, Any]) -> Call:
         host, colon, behind = peer.rpartition(":")
         typed = f"{host} {behind}" if colon and behind.isdigit() else f"{peer} PORT"
         raise UsageError(f"there is no port: type `fleet echo {typed}`, or --as CALLER {peer}; nothing was asked")
-    if not (port.isascii() and port.isdigit()) or not 1 <= int(port[:6]) <= 65535:
+    if not (port.isascii() and port.isdigit() and len(port) <= 5) or not 1 <= int(port) <= 65535:
         raise UsageError(f"the port {port!r} is no number from 1 to 65535; nothing was asked")
     called, calling = options["call"] or "ANY-SCP", options["aetitle"] or "ECHOSCU"
     _check_titles({"-aec": called, "-aet": calling})
@@ -221,26 +229,30 @@ def _check_titles(titles: dict[str, str]) -> None:
 def _tls_files(options: dict[str, Any]) -> list[tuple[str, Path]]:
     """The files that were given, by dcmtk's names of their options."""
     pair = zip(("+tls", "+tls"), options["enable_tls"] or (), strict=False)
-    more = (("+cd", options["add_cert_dir"]), ("+crl", options["add_crl_file"]))
-    found = [*pair, *(("+cf", path) for path in options["add_cert_file"]), *more]
-    return [(name, path) for name, path in found if path is not None]
+    more = (("+cf", "add_cert_file"), ("+cd", "add_cert_dir"), ("+crl", "add_crl_file"))
+    return [*pair, *((name, path) for name, option in more for path in options[option])]
 
 
 def _tls(options: dict[str, Any]) -> TlsSettings | None:
     pair = options["enable_tls"]
     if options["disable_tls"] or not (pair or options["anonymous_tls"]):
+        idle = next((name for name in _ONLY_WITH_TLS if options[name] not in (None, False, ())), None)
+        if idle is not None:
+            option = f"--{idle.replace('_', '-')}"
+            short = next(short for short, long in DCMTK.items() if long == option)
+            raise UsageError(f"{short} ({option}) goes with +tls or +tla only; nothing was asked")
         return None
     password = "" if options["null_passwd"] else options["use_passwd"]
     if password is None and pair and options["std_passwd"] and sys.stdin.isatty():
         password = click.prompt("password of the private key", hide_input=True, err=True)
     return TlsSettings(
         ca_pem="".join(_read_pem(path, options, format_certificate_pem) for path in options["add_cert_file"]) or None,
-        ca_folder=str(options["add_cert_dir"]) if options["add_cert_dir"] else None,
-        crl_file=str(options["add_crl_file"]) if options["add_crl_file"] else None,
+        ca_folders=tuple(str(path) for path in options["add_cert_dir"]),
+        crl_files=tuple(str(path) for path in options["add_crl_file"]),
         certificate=_client_certificate(pair, options, password) if pair else None,
         require_certificate=not options["ignore_peer_cert"],
         check_name=False,  # dcmtk verifies the chain alone; the inventory's `tls.verify.name` is for sweeps
-        ciphers=":".join(options["cipher"]) or None,
+        ciphers=options["cipher"],
     )
 
 

@@ -47,7 +47,7 @@ def _negotiation(negotiation: Negotiation) -> Iterator[str]:
             yield f"  proposed {syntax}"
         if answered is not None:
             word = _RESULTS.get(answered.result, f"result {answered.result}")
-            syntax_words = f" with {answered.transfer_syntax}" if answered.result == 0 else ""
+            syntax_words = f" with {safe_text(answered.transfer_syntax)}" if answered.result == 0 else ""
             yield f"  {word}{syntax_words}"
     if isinstance(answer, AssociateAC):
         information = answer.user_information

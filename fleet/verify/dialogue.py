@@ -31,6 +31,8 @@ from fleet.verify.values import Outcome, Timeouts
 
 # All that one peer may send us in one dialogue: an accept and a few answers are below 2 KB.
 MAX_RECEIVED_BYTES = 262_144
+_BYTES_AN_ECHO = 1024  # and so much more for each answer that came: somebody may ask 100,000 times
+_MESSAGE_IDS = 0xFFFF  # PS3.7 E.1: two bytes; after the last one they begin again at 1
 
 # Asking an Enum class for a member takes ten times as long as asking a module.
 _ASSOCIATE, _ECHO, _RELEASE, _OVER = Phase.ASSOCIATE, Phase.ECHO, Phase.RELEASE, Phase.OVER
@@ -113,7 +115,7 @@ class EchoDialogue:
     def receive(self, data: bytes, now: float) -> bytes:
         """Take what came; return what to send."""
         self._received_bytes += len(data)
-        if self._received_bytes > MAX_RECEIVED_BYTES:
+        if self._received_bytes > MAX_RECEIVED_BYTES and self._received_bytes > self._bearable_bytes():
             return self._refuse_flood()
         if self._tls is None:
             return self._receive_plain(data, now)
@@ -230,7 +232,7 @@ class EchoDialogue:
         self._release(now)
 
     def _send_echo(self, now: float) -> None:
-        self._association.send_data(self._preparer.echo_bytes(len(self.echo_times_s) + 1))
+        self._association.send_data(self._preparer.echo_bytes(len(self.echo_times_s) % _MESSAGE_IDS + 1))
         self._enter(_ECHO, now, self._timeouts.dimse_s)
 
     def _on_data(self, data: DataTF, now: float) -> None:
@@ -250,7 +252,7 @@ class EchoDialogue:
             self._over()
 
     def _on_command(self, context_id: int, command: Command, now: float) -> None:
-        message_id = len(self.echo_times_s) + 1
+        message_id = len(self.echo_times_s) % _MESSAGE_IDS + 1
         if not isinstance(command, EchoRSP):
             words = f"the peer answered C-ECHO with another command ({command})"
             self._settle(Outcome.ECHO_FAILED, words)
@@ -319,9 +321,12 @@ class EchoDialogue:
         self._break_off(*classify_loss(self.phase, number, self._received_bytes, self._port, head))
 
     def _refuse_flood(self) -> bytes:
-        words = f"the peer sent more than {MAX_RECEIVED_BYTES} bytes; nothing of that belongs to a C-ECHO"
+        words = f"the peer sent more than {self._bearable_bytes()} bytes; nothing of that belongs to a C-ECHO"
         self._break_off(Outcome.ASSOCIATION_ABORTED, f"we aborted: {words}")
         return self._leave()
+
+    def _bearable_bytes(self) -> int:
+        return MAX_RECEIVED_BYTES + _BYTES_AN_ECHO * len(self.echo_times_s)
 
     # Small steps.
 

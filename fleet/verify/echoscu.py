@@ -69,7 +69,7 @@ _STDIN = "/dev/stdin"
 def why_not(target: EchoTarget) -> str | None:
     """What keeps echoscu from asking a target at all; None where it can."""
     tls = target.tls
-    if tls is None or (tls.certificate is None and tls.crl_file is None and tls.ca_file is None):
+    if tls is None or (tls.certificate is None and not tls.crl_files and tls.ca_file is None):
         return None
     if tls.certificate is not None:
         return CANNOT_PRESENT

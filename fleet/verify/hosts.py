@@ -13,12 +13,16 @@ from fleet.verify.values import EchoTarget
 
 
 class Host:
-    """One address and those who wait for it; the last of `waiting` is the next."""
+    """One address and those who wait for it; the last of `waiting` is the next.
 
-    __slots__ = ("active", "free_at", "queued", "waiting")
+    Its `limit` is the smallest that anybody who lives there asks for: it is one machine that falls over.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("active", "free_at", "limit", "queued", "waiting")
+
+    def __init__(self, limit: int) -> None:
         self.active = 0
+        self.limit = limit
         self.free_at = 0.0
         self.queued = False
         self.waiting: list[Entry] = []
@@ -68,7 +72,9 @@ class HostQueue:
         address = str(entry.address[0])
         host = self._hosts.get(address)
         if host is None:
-            host = self._hosts[address] = Host()
+            host = self._hosts[address] = Host(self._limit(entry))
+        elif host.limit > 1:
+            host.limit = min(host.limit, self._limit(entry))
         host.waiting.insert(0, entry)
         if not host.queued:
             host.queued = True
@@ -82,7 +88,7 @@ class HostQueue:
             host = ready.popleft()
             host.queued = False
             waiting = host.waiting
-            if not waiting or (host.active and host.active >= self._limit(waiting[-1])):
+            if not waiting or (host.active and host.active >= host.limit):
                 continue
             if host.free_at > now:
                 self._push_later(host.free_at, host, None)

@@ -236,8 +236,8 @@ class Loop:
             around = self._surroundings
             self._resolver = Resolver(around.lookup, self._clock, self._settings.resolve_s)
             self._epoll.register(self._resolver.wake_fd, _READABLE)
-            for name in self._names:
-                self._resolver.submit(name)
+            for name, waiting in self._names.items():
+                self._resolver.submit(name, min(self._targets[number].timeouts.total_s for number in waiting))
 
     def _take_answers(self, now: float) -> None:
         assert self._resolver is not None  # noqa: S101 (there is one as long as names wait)

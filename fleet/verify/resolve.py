@@ -47,8 +47,9 @@ def parse_literal(address: str, port: int) -> tuple[int, SocketAddress] | None:
 
 def _parse_ipv6(address: str, port: int) -> tuple[int, SocketAddress] | None:
     with contextlib.suppress(OSError, ValueError):
-        socket.inet_pton(socket.AF_INET6, address)
-        return socket.AF_INET6, (address, port, 0, 0)
+        # One spelling for one machine: what it bears is counted by its address (RFC 5952).
+        packed = socket.inet_pton(socket.AF_INET6, address)
+        return socket.AF_INET6, (socket.inet_ntop(socket.AF_INET6, packed), port, 0, 0)
     if "%" in address and ":" in address:  # a scoped IPv6 address such as fe80::1%eth0 (RFC 4007)
         host, _, scope = address.partition("%")
         try:
@@ -67,12 +68,15 @@ class Resolver:
         self._limit_s = limit_s
         self._waiting: deque[str] = deque()
         self._running: dict[str, float] = {}
+        self._limits: dict[str, float] = {}
         self._answers: queue.SimpleQueue[Answer] = queue.SimpleQueue()
         self.wake_fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._closed = False
         self._lock = threading.Lock()  # the descriptor must not be written after it was closed
 
-    def submit(self, name: str) -> None:
+    def submit(self, name: str, limit_s: float | None = None) -> None:
+        """Look *name* up; *limit_s* is what those who wait for it have in all, where that is less."""
+        self._limits[name] = self._limit_s if limit_s is None else min(self._limit_s, limit_s)
         self._waiting.append(name)
         self._start_more()
 
@@ -86,9 +90,10 @@ class Resolver:
             if self._running.pop(answer.name, None) is not None:  # else its time was over before
                 answers.append(answer)
         for name, started in list(self._running.items()):
-            if now - started >= self._limit_s:
+            limit_s = self._limits[name]
+            if now - started >= limit_s:
                 del self._running[name]
-                words = f"the name was not resolved within {self._limit_s:g} s; check the DNS servers"
+                words = f"the name was not resolved within {limit_s:g} s; check the DNS servers"
                 answers.append(Answer(name, (), words, now - started))
         self._start_more()
         return answers

@@ -6,6 +6,7 @@ to it. Failures become one sentence that says which of the usual ones it is.
 
 import contextlib
 import os
+import re
 import ssl
 from collections.abc import Callable, Iterator
 
@@ -68,19 +69,40 @@ def make_context(settings: TlsSettings) -> ssl.SSLContext:
 def _make_context(settings: TlsSettings) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers(settings.ciphers or _CIPHERS)
+    if settings.ciphers:
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(":".join(map(openssl_name, settings.ciphers)) or _CIPHERS)
     context.check_hostname = settings.check_name and settings.require_certificate
     context.verify_mode = ssl.CERT_REQUIRED if settings.require_certificate else ssl.CERT_NONE
-    if settings.ca_file or settings.ca_pem or settings.ca_folder:
-        context.load_verify_locations(settings.ca_file, settings.ca_folder, settings.ca_pem)
-    elif settings.require_certificate:
+    if settings.ca_file or settings.ca_pem:
+        context.load_verify_locations(settings.ca_file, None, settings.ca_pem)
+    for folder in settings.ca_folders:
+        context.load_verify_locations(None, folder)
+    if settings.require_certificate and not (settings.ca_file or settings.ca_pem or settings.ca_folders):
         context.load_default_certs(ssl.Purpose.SERVER_AUTH)
-    if settings.crl_file:
-        context.load_verify_locations(settings.crl_file)
+    for crl_file in settings.crl_files:
+        context.load_verify_locations(crl_file)
         context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
     if settings.certificate is not None:
         _load_certificate(context, settings.certificate)
     return context
+
+
+def openssl_name(name: str) -> str:
+    """A suite's name as OpenSSL 3.0 knows it: TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256 is ECDHE-RSA-AES128-GCM-SHA256."""
+    if not name.startswith("TLS_"):
+        return name
+    if "_WITH_" not in name:
+        raise ValueError(
+            f"the cipher suite {name} is none of TLS 1.2; those of TLS 1.3 are offered without being named"
+        )
+    exchange, _, cipher = name.removeprefix("TLS_").partition("_WITH_")
+    cipher = re.sub(r"(AES|CAMELLIA|ARIA)_(\d+)", r"\1\2", cipher).replace(
+        "CHACHA20_POLY1305_SHA256", "CHACHA20_POLY1305"
+    )
+    if cipher.startswith(("AES", "CAMELLIA")):
+        cipher = cipher.replace("_CBC", "")
+    return (cipher if exchange == "RSA" else f"{exchange}_{cipher}").replace("_", "-")
 
 
 def _load_certificate(context: ssl.SSLContext, own: ClientCertificate) -> None:

@@ -58,13 +58,13 @@ class TlsSettings:
 
     ca_file: str | None = None
     ca_pem: str | None = None
-    ca_folder: str | None = None
-    crl_file: str | None = None
+    ca_folders: tuple[str, ...] = ()
+    crl_files: tuple[str, ...] = ()
     server_name: str | None = None
     certificate: ClientCertificate | None = None
     require_certificate: bool = True
     check_name: bool = True
-    ciphers: str | None = None
+    ciphers: tuple[str, ...] = ()  # of TLS 1.2, by OpenSSL's names or the RFCs'; nothing else is spoken then
     warn_below_days: int = 30
 
 

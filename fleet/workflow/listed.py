@@ -143,6 +143,6 @@ def _reason(cells: list[str]) -> str | None:
             return f"the AE title {title!r} {reason}"
     if not cells[1]:
         return "the address is empty"
-    if not (cells[2].isascii() and cells[2].isdigit() and 1 <= int(cells[2][:6]) <= 65535):
+    if not (cells[2].isascii() and cells[2].isdigit() and len(cells[2]) <= 5 and 1 <= int(cells[2]) <= 65535):
         return f"the port {cells[2]!r} is no number from 1 to 65535"
     return None

@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 from pynetdicom import AE, evt
 
+from fleet.dicom.items import PresentationContextAC
+from fleet.dicom.pdu import AssociateAC
 from tests.cli.doors import Door
-from tests.verify.peers import Peer, answer_well, serving
+from tests.verify.peers import ANSWER, RELEASED, Peer, answer_well, replies, serving
 from tests.workflow.scenes import HEAD
 
 
@@ -103,6 +105,19 @@ def test_a_rejection_is_2_with_the_standards_words(door: Door, server: Server) -
     assert server.echoes == 0
 
 
+def test_a_transfer_syntax_full_of_escapes_is_shown_and_not_obeyed(door: Door) -> None:  # T53
+    context = PresentationContextAC(1, 0, "1.2\x1b[31m\r\nanswered: FAKE")
+    with serving(replies(AssociateAC((context,)).encode(), ANSWER, RELEASED)) as peer:
+        said = door.bare("echo", "-v", peer.address, str(peer.port))
+    assert "accepted with 1.2\\x1b[31m\\x0d\\x0aanswered: FAKE\n" in said.out
+    assert "\x1b" not in said.out
+
+
+def test_as_many_transfer_syntaxes_are_proposed_as_can_be_asked_for(door: Door, server: Server) -> None:
+    said = door.bare("echo", "-v", "-pts", "31", "-aec", "ARCHIVE", "127.0.0.1", server.port)
+    assert len({line for line in said.out.splitlines() if "proposed" in line}) == 31
+
+
 def test_verbose_shows_the_negotiation_and_debug_the_bytes(door: Door, server: Server) -> None:
     plain = door.bare("echo", "-aec", "ARCHIVE", "127.0.0.1", server.port).out
     verbose = door.bare("echo", "-v", "-aec", "ARCHIVE", "127.0.0.1", server.port).out
@@ -152,6 +167,9 @@ def test_a_ca_file_that_is_none_is_named_and_not_a_bug(door: Door, tmp_path: Pat
         (["-to", "0"], "-to"),
         (["-pdu", "10"], "-pdu"),
         (["-xyz"], "-x"),
+        (["-rc"], "+tls or +tla"),
+        (["+cs", "ECDHE-RSA-AES128-GCM-SHA256"], "+cs"),
+        (["-tls", "-ic"], "-ic"),
     ],
 )
 def test_a_slip_is_64_names_the_option_and_asks_nobody(door: Door, words: list[str], says: str) -> None:

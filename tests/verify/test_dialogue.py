@@ -68,6 +68,20 @@ def test_several_echoes_share_one_association_with_message_ids_of_their_own() ->
     assert len(dialogue.echo_times_s) == 3
 
 
+def test_a_hundred_thousand_echoes_are_neither_a_flood_nor_more_than_there_are_message_ids() -> None:
+    dialogue = make_dialogue(echoes=100_000)
+    dialogue.connected(100.0)
+    dialogue.receive(ACCEPT, 100.0)
+    dialogue.echo_times_s.extend([0.001] * 65_533)
+    for message_id in (65_534, 65_535, 1, 2):
+        dialogue.receive(make_command_pdu(1, EchoRSP(message_id, 0)).encode(), 100.0)
+    assert (len(dialogue.echo_times_s), dialogue.over) == (65_537, False)
+    late = b"\x04\x00" + (1 << 14).to_bytes(4, "big")
+    for _ in range(20):  # more than a single echo may bring, and what so many answers may have brought
+        dialogue.receive(late + (16_380).to_bytes(4, "big") + b"\x01\x00" + bytes(16_378), 100.0)
+    assert not dialogue.over
+
+
 def test_an_abort_at_the_end_replaces_the_release() -> None:
     dialogue = make_dialogue(abort_at_end=True)
     dialogue.connected(100.0)

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from fleet.dicom.association import make_command_pdu
 from fleet.dicom.dimse import EchoRSP
 from fleet.dicom.pdu import Abort, AssociateRJ
 from fleet.verify.course import describe_times
-from fleet.verify.resolve import SocketAddress
+from fleet.verify.resolve import SocketAddress, parse_literal
 from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Expectation, Outcome, Timeouts, is_alive
@@ -89,6 +90,27 @@ def test_an_address_gets_as_many_at_once_as_it_bears_and_flags_only_tighten(
         results = sweep(targets, SweepSettings(max_associations_per_host=tightest))
         assert all(map(is_alive, results))
         assert counter.most_at_once <= most
+
+
+def test_an_address_bears_what_the_frailest_that_lives_there_bears() -> None:  # T54
+    counter = Counter()
+    with serving(counter) as peer:
+        sturdy, frail = (target_at(peer.port, max_associations_per_host=most) for most in (8, 1))
+        results = sweep([*[sturdy] * 15, frail, *[sturdy] * 15], SweepSettings(seed=1))
+        assert all(map(is_alive, results))
+        assert (peer.connections, counter.most_at_once) == (31, 1)
+
+
+def test_one_address_in_two_spellings_is_one_address() -> None:  # T54
+    assert parse_literal("::1", 104) == parse_literal("0:0:0:0:0:0:0:1", 104) == parse_literal("0::0001", 104)
+
+
+def test_a_name_has_no_longer_than_those_who_wait_for_it_have_in_all() -> None:  # T51
+    hurried = replace(target_at(104, "hangs.example"), timeouts=Timeouts(total_s=0.3))
+    started = time.monotonic()
+    (result,) = sweep([hurried], surroundings=Surroundings(lookup=_lookup))
+    assert time.monotonic() - started < 1.3  # its total deadline and a second
+    assert (result.outcome, "0.3 s" in result.detail) == (Outcome.NAME_NOT_FOUND, True)
 
 
 def test_a_pause_lies_between_two_associations_to_one_address(good_peer: Peer) -> None:  # T54

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep
-from fleet.verify.tls import LocalTlsError, make_context
+from fleet.verify.tls import LocalTlsError, make_context, openssl_name
 from fleet.verify.values import ClientCertificate, EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
 from tests.verify.certificates import Authority, make_authority, make_certificate, make_revocation_list
 from tests.verify.peers import Script, answer_well, replies, serving
@@ -190,8 +190,54 @@ def test_a_revoked_certificate_is_called_revoked(pki: Pki, tmp_path: Path) -> No
     (tmp_path / "none.crl").write_text(make_revocation_list(pki.ours, []))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(tmp_path / "server.pem")
-    settings = TlsSettings(ca_pem=pki.ours.pem, crl_file=str(tmp_path / "revoked.crl"))
+    settings = TlsSettings(ca_pem=pki.ours.pem, crl_files=(str(tmp_path / "revoked.crl"),))
     result = ask(over_tls(context), settings)
     assert (result.outcome, "revoked" in result.detail) == (Outcome.TLS_FAILED, True)
-    good = replace(settings, crl_file=str(tmp_path / "none.crl"))
+    good = replace(settings, crl_files=(str(tmp_path / "none.crl"),))
     assert ask(over_tls(context), good).outcome is Outcome.ANSWERED
+
+
+@pytest.mark.parametrize("suite", ["TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384", "ECDHE-ECDSA-AES256-GCM-SHA384"])
+def test_a_suite_that_is_asked_for_by_either_name_is_the_one_spoken(pki: Pki, suite: str) -> None:
+    spoken: list[tuple[str, str, int] | None] = []
+    context = pki.server(["127.0.0.1"])
+
+    def script(sock: socket.socket) -> None:
+        with context.wrap_socket(sock, server_side=True) as wrapped:
+            spoken.append(wrapped.cipher())
+            answer_well(wrapped)
+
+    assert ask(script, TlsSettings(ca_pem=pki.ours.pem, ciphers=(suite,))).outcome is Outcome.ANSWERED
+    assert [cipher and cipher[0] for cipher in spoken] == ["ECDHE-ECDSA-AES256-GCM-SHA384"]
+
+
+@pytest.mark.parametrize("suite", ["TLS_AES_256_GCM_SHA384", "NO-SUCH-SUITE"])
+def test_a_suite_that_cannot_be_chosen_is_our_own_fault(pki: Pki, suite: str) -> None:
+    result = ask(over_tls(pki.server(["127.0.0.1"])), TlsSettings(ca_pem=pki.ours.pem, ciphers=(suite,)))
+    assert result.outcome is Outcome.LOCAL_ERROR
+
+
+@pytest.mark.parametrize(
+    ("name", "known_as"),
+    [
+        ("TLS_RSA_WITH_AES_128_CBC_SHA", "AES128-SHA"),
+        ("TLS_DHE_RSA_WITH_AES_256_CBC_SHA256", "DHE-RSA-AES256-SHA256"),
+        ("TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256", "ECDHE-RSA-CHACHA20-POLY1305"),
+        ("TLS_RSA_WITH_CAMELLIA_128_CBC_SHA", "CAMELLIA128-SHA"),
+    ],
+)
+def test_the_rfcs_names_of_suites_are_translated(name: str, known_as: str) -> None:
+    assert openssl_name(name) == known_as
+
+
+def test_every_folder_and_every_revocation_list_that_is_named_is_read(pki: Pki, tmp_path: Path) -> None:
+    certificate, key = make_certificate(pki.ours, ["127.0.0.1"], 30)
+    (tmp_path / "server.pem").write_text(certificate + key)
+    (tmp_path / "others.crl").write_text(make_revocation_list(pki.other, []))
+    (tmp_path / "ours.crl").write_text(make_revocation_list(pki.ours, [certificate]))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "server.pem")
+    for names in (("ours.crl", "others.crl"), ("others.crl", "ours.crl")):
+        lists = tuple(str(tmp_path / name) for name in names)
+        result = ask(over_tls(context), TlsSettings(ca_pem=pki.ours.pem, crl_files=lists))
+        assert (result.outcome, "revoked" in result.detail) == (Outcome.TLS_FAILED, True)

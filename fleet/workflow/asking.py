@@ -122,7 +122,7 @@ def _ask_through(
         by_host[target.source].append(target)
     if not by_host:
         return []
-    brakes = Brakes(how.asking.settings)
+    brakes = Brakes(how.asking.settings, (target for asked in by_host.values() for target in asked))
 
     def ask_host(name: str) -> list[EchoResult]:
         host = reading.inventory.hosts.get(name)

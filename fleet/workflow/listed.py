@@ -10,6 +10,7 @@ from fleet.dicom.ae_title import check_ae_title, normalize_ae_title
 from fleet.errors import EmptySelection, InvalidInventory, Location, Problem, Severity, UnreadableFile
 from fleet.events import ItemFinished, StageStarted, ignore
 from fleet.report.history import History
+from fleet.report.summary import EchoLine
 from fleet.verify.values import EchoResult, EchoTarget, Timeouts
 from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
@@ -64,11 +65,20 @@ class ListedSweep:
         return results
 
     def failed_among(self, targets: Sequence[EchoTarget]) -> tuple[EchoTarget, ...]:
-        """Those that the last run found not as desired: what `@failed` means without an inventory."""
+        """Those that the last run found not as desired: what `@failed` means without an inventory.
+
+        A list may hold one title at several places: those where it was as desired are not asked again.
+        """
         failed = self._history.failed_names() if self._history else ()
         if not failed:
             raise EmptySelection("@failed: the last run had no failures; nothing was done")
-        found = tuple(target for target in targets if target.ae_title in failed)
+        last = self._history.last_sweep() if self._history else None
+        fine = {_place_of(line) for line in last[1] if line.as_desired} if last is not None else set()
+        found = tuple(
+            target
+            for target in targets
+            if target.ae_title in failed and (target.ae_title, target.address, target.port, target.calling) not in fine
+        )
         if not found:
             raise EmptySelection(
                 f"@failed: none of {', '.join(failed[:5])} is in the list of targets; nothing was asked"
@@ -78,6 +88,10 @@ class ListedSweep:
     def tell_page(self) -> str:
         """The page for people is of an inventory."""
         return ""
+
+
+def _place_of(line: EchoLine) -> tuple[object, ...]:
+    return tuple(line.value(key) for key in ("ae_title", "address", "port", "calling"))
 
 
 def read_targets(path: Path, calling: str, timeouts: Timeouts, per_host: int = 1) -> tuple[EchoTarget, ...]:

@@ -5,7 +5,7 @@ push opens the channel, verify holds the dialogue, and neither knows the other; 
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -22,10 +22,18 @@ _CHANNELS_AT_ONCE = 8
 
 
 class Brakes:
-    """So many associations at one device, whichever hosts ask it, and a pause between two (T54)."""
+    """So many associations in all and at one device, whichever hosts ask it, and a pause between two (T54).
 
-    def __init__(self, settings: SweepSettings) -> None:
+    A device at which several AEs live gets no more at once than the frailest of them bears.
+    """
+
+    def __init__(self, settings: SweepSettings, targets: Iterable[EchoTarget] = ()) -> None:
         self.settings = settings
+        self._in_all = threading.Semaphore(settings.max_associations)
+        self._most: dict[str, int] = {}
+        for target in targets:
+            most = target.max_associations_per_host
+            self._most[target.address] = min(most, self._most.get(target.address, most))
         self._lock = threading.Lock()
         self._slots: dict[str, threading.Semaphore] = {}
         self._stopped = threading.Event()
@@ -42,13 +50,14 @@ class Brakes:
     def hold(self, target: EchoTarget) -> Iterator[bool]:
         """A place at the target's address; False where the run was stopped meanwhile."""
         with self._slot(target):
-            yield not self._stopped.is_set()
+            with self._in_all:  # last, so that nobody holds one of these while it waits for a device
+                yield not self._stopped.is_set()
             if self.settings.pause_s and not self._stopped.is_set():
                 time.sleep(self.settings.pause_s)
 
     def _slot(self, target: EchoTarget) -> threading.Semaphore:
         allowed = self.settings.max_associations_per_host
-        most = target.max_associations_per_host
+        most = self._most.get(target.address, target.max_associations_per_host)
         with self._lock:
             if target.address not in self._slots:
                 self._slots[target.address] = threading.Semaphore(min(allowed or most, most))

@@ -376,6 +376,22 @@ def test_of_a_list_the_failed_ones_are_asked_again(door: Door, tmp_path: Path) -
     assert [row["ae_title"] for row in again.json["results"]] == ["BAD"]
 
 
+def test_of_a_title_at_two_places_the_one_that_failed_is_asked_again(door: Door, tmp_path: Path) -> None:
+    path = tmp_path / "targets.csv"
+    with serving(answer_well, "127.0.33.5") as good, serving(answer_well, "127.0.33.6") as bad:
+        bad.close()
+        path.write_text(f"TWIN,{good.address},{good.port}\nTWIN,{bad.address},{bad.port}\n", encoding="utf-8")
+        assert door("verify", "--targets", str(path)).status == 2
+        again = door("verify", "--targets", str(path), "-l", "@failed", "-o", "json")
+    assert [row["address"] for row in again.json["results"]] == [bad.address]
+
+
+@pytest.mark.parametrize("port", ["0", "65536", "0000019999999", "-1", "1e3", "\u0661\u0660\u0664"])
+def test_a_port_of_a_list_that_is_none_is_told_and_nobody_is_asked(door: Door, tmp_path: Path, port: str) -> None:
+    (tmp_path / "targets.csv").write_text(f"GOOD,127.0.0.1,{port}\n", encoding="utf-8")
+    assert door("verify", "--targets", str(tmp_path / "targets.csv")).status == 2
+
+
 def test_what_changed_since_the_last_sweep_is_told(boxes: Door, good: Peer) -> None:
     boxes("verify")
     good.close()

@@ -2,6 +2,7 @@
 
 import socket
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,7 @@ from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult, T
 from fleet.verify.settings import SweepSettings
 from fleet.verify.values import EchoTarget, Outcome, Timeouts
 from fleet.workflow.tunnel import Brakes, ask_through
-from tests.verify.peers import ACCEPT, RELEASED, replies, serving
+from tests.verify.peers import ACCEPT, RELEASED, Counter, replies, serving
 
 WHERE = "10.1.1.1 port 104 through north-1"
 CANNOT = f"{WHERE}: the host could not connect"
@@ -98,6 +99,25 @@ def test_several_echoes_are_asked_through_hosts_too() -> None:
         (result,) = ask_through(HOST, [target], Through(), 5.0, Brakes(SweepSettings(repeat=3)))
     assert result.outcome is Outcome.ANSWERED
     assert len(result.echo_times_s) == 3
+
+
+def test_through_hosts_a_device_gets_what_the_frailest_ae_on_it_bears() -> None:  # T54
+    counter = Counter()
+    with serving(counter) as peer:
+        sturdy = EchoTarget("A", peer.address, peer.port, "F", source="north-1", max_associations_per_host=8)
+        targets = [*[sturdy] * 6, replace(sturdy, ae_title="B", max_associations_per_host=1)]
+        results = ask_through(HOST, targets, Through(), 5.0, Brakes(SweepSettings(), targets))
+    assert {result.outcome for result in results} == {Outcome.ANSWERED}
+    assert counter.most_at_once == 1
+
+
+def test_through_hosts_there_are_no_more_at_once_than_the_flag_says() -> None:  # T54
+    counter = Counter()
+    with serving(counter) as peer:
+        targets = [EchoTarget("A", peer.address, peer.port, "F", source="north-1", max_associations_per_host=8)] * 12
+        results = ask_through(HOST, targets, Through(), 5.0, Brakes(SweepSettings(max_associations=1), targets))
+    assert {result.outcome for result in results} == {Outcome.ANSWERED}
+    assert counter.most_at_once == 1
 
 
 def test_a_run_that_is_stopped_lets_go_of_who_is_asked_and_asks_nobody_else() -> None:

@@ -19,7 +19,7 @@ def command(words: tuple[str, ...]) -> int:
     `fleet relay bundle FILE` writes fleet-relay.pyz, which does all this on a host without fleet.
     """
     if words[:1] == ("bundle",):
-        return _make_bundle(words[1:])
+        return _write_bundle(words[1:])
     from fleet.relay.__main__ import main  # nobody else waits for it
 
     try:
@@ -28,11 +28,14 @@ def command(words: tuple[str, ...]) -> int:
         return ending.code if isinstance(ending.code, int) else 1
 
 
-def _make_bundle(words: tuple[str, ...]) -> int:
+def _write_bundle(words: tuple[str, ...]) -> int:
+    if words in {("-h",), ("--help",)}:
+        click.echo("Usage: fleet relay bundle FILE\n\n  Write the relay as one program to FILE; docs/relay.md.")
+        return 0
+    if len(words) != 1 or words[0].startswith("-"):
+        raise UsageError("fleet relay bundle FILE: name the one file to write (one that begins with - as ./-NAME)")
     from fleet.relay.bundle import read_bundle  # it looks for pydicom, which nothing else here does
 
-    if len(words) != 1:
-        raise UsageError("fleet relay bundle FILE: name the one file to write")
     path = Path(words[0])
     try:
         path.write_bytes(read_bundle())

@@ -34,7 +34,8 @@ def _reason(text: str) -> str:
         if character < " " or character == "\x7f":
             return f"holds the control character {ord(character):02X}H"
         if character > "~":
-            return f"holds {character!a}, which is outside the default character repertoire (ISO 646)"
+            shown = f"{character!r} (U+{ord(character):04X})"
+            return f"holds {shown}, which is outside the default character repertoire (ISO 646)"
     trimmed = text.strip(" ")
     if not trimmed:
         return "is empty" if not text else "is nothing but spaces"

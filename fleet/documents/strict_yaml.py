@@ -103,7 +103,9 @@ class _Reader:
                 raise self.refusal(
                     "secret-misplaced", f"{VAULT_TAG} marks a text that is a value; {VAULT_PLACES}", event
                 )
-            raise self.refusal("yaml-tag", f"the tag {event.tag!r} is refused: values here are plain", event)
+            raise self.refusal(
+                "yaml-tag", f"the tag {event.tag!r} is refused: values here are plain, or {VAULT_TAG} ones", event
+            )
 
     def scalar(self, event: Any, as_text: bool | None) -> Any:
         """Text, a canonical integer, a boolean or nothing."""

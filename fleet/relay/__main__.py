@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 
 from fleet.errors import FleetError, UsageError
 from fleet.relay.config import read_config
-from fleet.relay.control import ask
+from fleet.relay.control import STATES, ask
 from fleet.relay.notify import Notifier
 from fleet.relay.telling import Teller
 
@@ -26,7 +26,8 @@ WRONG_USAGE = 64
 
 
 _WHERE = """Every verb runs where the spool is: on the relay's host, as its user or as root. There, fleet apply has put
-this program as /usr/local/lib/dicom-fleet/fleet-relay.pyz and CONFIG as /etc/fleet/relay-TITLE.json."""
+this program as /usr/local/lib/dicom-fleet/fleet-relay.pyz and CONFIG as /etc/fleet/relay-TITLE.json. For another host
+`fleet relay bundle FILE` writes it."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -47,26 +48,33 @@ def make_parser(program: str = "fleet relay") -> argparse.ArgumentParser:
 
     add("run", "Receive, keep and forward until SIGTERM; SIGHUP reads CONFIG again.")
     add("check", "Say whether this relay can carry out CONFIG; nothing is opened.")
-    add("status", "Queues, destinations, callers, disk.").add_argument("--json", action="store_true")
+    add("status", "Queues, destinations, callers, disk.").add_argument(
+        "--json", action="store_true", help="everything, for programs"
+    )
     add("metrics", "The same for Prometheus.")
     listing = add("list", "What is queued, waits, or is in quarantine.")
-    listing.add_argument("--state", action="append", default=[], help="only this state; may be given again")
-    add("retry", "Try again now what pauses after failures.").add_argument("destination", nargs="?")
+    listing.add_argument(
+        "--state", action="append", default=[], choices=STATES, metavar="STATE",
+        help=f"only this one of {', '.join(STATES)}; may be given again",
+    )  # fmt: skip
+    add("retry", "Try again now what pauses after failures.").add_argument(
+        "destination", metavar="DEST", nargs="?", help="its title; without it: every one"
+    )
     quarantine = add("quarantine", "Look at the quarantine; release or drop one task of it.")
     quarantine.add_argument("what", choices=("show", "release", "drop"))
-    quarantine.add_argument("task", nargs="?", type=int)
+    quarantine.add_argument("task", metavar="TASK", nargs="?", type=int, help="its number, as `show` lists it")
     for name, words in (("pause", "Send nothing there until resumed."), ("resume", "Send there again.")):
-        add(name, words).add_argument("destination")
+        add(name, words).add_argument("destination", metavar="DEST", help="its title")
     resend = add("resend", "Send a study again that the spool still holds.")
     resend.add_argument("study", metavar="STUDY", help="its Study Instance UID")
-    resend.add_argument("--to", metavar="DEST", dest="destination")
+    resend.add_argument("--to", metavar="DEST", dest="destination", help="only there; without it: where it went before")
     add("left", "How much is not delivered yet, with a relay that runs or a spool that lies still; status 2 with some.")
     back = add("reidentify", "Who stands behind a UID or pseudonym, as far as the spool holds the original.")
     back.add_argument("asked", nargs="?", help="as the destination shows it; without it: who asked so far, and why")
     back.add_argument("--reason", metavar="TEXT", help="why; it is written down with who asked and when")
     add("drain", "Take no more, send what is queued, exit.")
     when = add("when", "Where a route leads at a time, and the week that follows.")
-    when.add_argument("route")
+    when.add_argument("route", metavar="ROUTE", help="its name in CONFIG")
     when.add_argument("--at", metavar="TIME", help="ISO 8601, with a zone; now by default")
     return parser
 

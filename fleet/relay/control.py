@@ -20,6 +20,9 @@ from fleet.errors import FleetError
 SOCKET_NAME: Final = "control"
 MAX_REQUEST_BYTES: Final = 65_536
 _TIMEOUT_S: Final = 5.0
+# What a task can be listed by; the last two ask nothing of anybody and are shown only when they are named.
+OPEN_STATES: Final = ("queued", "hold", "wait", "uncommitted", "quarantined", "unrouted")
+STATES: Final = (*OPEN_STATES, "delivered", "dropped")
 
 Handler = Callable[[Mapping[str, Any]], Any]
 

@@ -22,7 +22,7 @@ from fleet.relay.admission import Door, make_door
 from fleet.relay.commitments import take_report, tell_outcome
 from fleet.relay.committer import Committer
 from fleet.relay.config import ConfigError, read_config
-from fleet.relay.control import Control
+from fleet.relay.control import OPEN_STATES, Control
 from fleet.relay.forward import Surroundings, Worker, make_workers
 from fleet.relay.metrics import format_metrics
 from fleet.relay.notify import Notifier
@@ -424,8 +424,7 @@ def _state(workers: Sequence[Worker], is_paused: bool) -> str:
 
 
 def _words(value: Any) -> tuple[str, ...]:
-    states = ("queued", "hold", "wait", "uncommitted", "quarantined", "unrouted")
-    return tuple(str(each) for each in value) if isinstance(value, list) and value else states
+    return tuple(str(each) for each in value) if isinstance(value, list) and value else OPEN_STATES
 
 
 def _check_same_place(old: Config, new: Config) -> None:

@@ -112,18 +112,18 @@ def _diff(diff: Folded, palette: Palette) -> Iterator[str]:
 
 def _plan_counts(counts: Mapping[str, int]) -> Iterator[str]:
     if counts:
-        done = [f"{counts[key]} {word}" for key, word in _COUNTED if counts.get(key)]
+        done = [count_of(counts[key], *words) for key, *words in _COUNTED if counts.get(key)]
         hosts = f"{counts.get('changing', 0)} of {count_of(counts.get('hosts', 0), 'host')} would change"
         blocked = f"; {counts['blocked']} cannot be changed" if counts.get("blocked") else ""
         yield f"plan: {hosts}{': ' if done else ''}{', '.join(done)}{blocked}"
 
 
 _COUNTED: Final = (
-    ("writes", "written"),
-    ("removals", "removed"),
-    ("units", "unit actions"),
-    ("handlers", "handlers"),
-    ("associations", "open associations that restarts may cut"),
+    ("writes", "written", "written"),
+    ("removals", "removed", "removed"),
+    ("units", "unit action", "unit actions"),
+    ("handlers", "handler", "handlers"),
+    ("associations", "open association that restarts may cut", "open associations that restarts may cut"),
 )
 
 
@@ -330,7 +330,8 @@ def format_stored_counts(run: StoredRun) -> str:
     for key, word in (("hosts", "hosts"), ("echoes", "echoes"), ("problems", "problems")):
         counts = run.summary.get(key)
         if isinstance(counts, Mapping) and any(counts.values()):
-            parts.append(f"{word}: {format_counts({k: n for k, n in counts.items() if n})}")
+            told = {k.removesuffix("s") if key == "problems" and n == 1 else k: n for k, n in counts.items() if n}
+            parts.append(f"{word}: {format_counts(told)}")
     return "; ".join(parts)
 
 

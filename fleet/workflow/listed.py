@@ -150,7 +150,9 @@ def _read_list(path: Path) -> bytes:
 def _reason(cells: list[str]) -> str | None:
     """Why a line is no target; None where it is one."""
     if len(cells) not in (3, 4):
-        return f"{len(cells)} fields; a line is ae_title,address,port[,calling]"
+        number = "1 field" if len(cells) == 1 else f"{len(cells)} fields"
+        other = "; commas part them, not semicolons" if ";" in cells[0] else ""
+        return f"{number}; a line is ae_title,address,port[,calling]{other}"
     for title in (cells[0], *cells[3:]):
         reason = check_ae_title(title) if title or title is cells[0] else None
         if reason:

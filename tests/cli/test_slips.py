@@ -1,6 +1,7 @@
 """Slips of a newcomer: each is told once, in words that lead on, and never passes for all being well."""
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -157,3 +158,34 @@ def test_failed_of_a_shown_file_means_this_fleets_failures(hosts: Door) -> None:
     said = hosts("render", "-l", "@failed")
     assert (said.status, said.out) == (1, "")
     assert "@failed means nothing" in said.err
+
+
+@pytest.mark.parametrize("word", ["-h", "--help"])
+def test_help_on_a_bundle_is_help_and_no_file_of_that_name(boxes: Door, word: str) -> None:
+    said = boxes.bare("relay", "bundle", word)
+    assert (said.status, "Usage: fleet relay bundle FILE" in said.out) == (0, True)
+    assert not Path(word).exists()
+
+
+def test_a_bundle_is_not_written_to_what_looks_like_an_option(boxes: Door) -> None:
+    said = boxes.bare("relay", "bundle", "--out")
+    assert (said.status, "name the one file to write" in said.err, Path("--out").exists()) == (64, True, False)
+
+
+def test_the_relay_s_help_tells_of_its_bundle(boxes: Door) -> None:
+    assert "fleet relay bundle FILE" in " ".join(boxes.bare("relay", "--help").out.split())
+
+
+def test_a_misspelt_state_of_the_queue_is_no_empty_queue(boxes: Door) -> None:
+    said = boxes.bare("relay", "list", "CONFIG", "--state", "quarantine")
+    assert (said.status, "'quarantined'" in said.err) == (64, True)
+
+
+def test_a_list_with_semicolons_is_told_that_commas_part_it(boxes: Door, tmp_path: Path) -> None:
+    path = tmp_path / "list.csv"
+    path.write_text("PACS;127.0.0.1;104\n")
+    said = boxes.bare("verify", "--targets", str(path))
+    assert (said.status, "1 field; a line is ae_title,address,port[,calling]; commas part them" in said.out) == (
+        2,
+        True,
+    )

@@ -159,6 +159,11 @@ def test_without_a_palette_there_is_no_escape_and_with_one_each_is_closed() -> N
     assert "".join(part.split("m", 1)[1] for part in f"m{colored}".split("\x1b[")) == format_run(run)
 
 
+def test_one_error_of_a_stored_run_is_not_told_in_the_plural() -> None:
+    run = StoredRun(start("r1", "apply"), "2026-11-20T02:00:00Z", 2, {"problems": {"errors": 1, "warnings": 3}})
+    assert format_history([run]).rstrip().endswith("problems: 1 error, 3 warnings")
+
+
 def test_history_is_one_line_a_run() -> None:
     done = StoredRun(start("r2", "apply"), "2026-11-20T02:00:00Z", 2, {"hosts": {"failed": 1}, "echoes": {}})
     cut_off = StoredRun(start("r10", "run", playbook="nightly-verify.yml"))

@@ -81,10 +81,31 @@ def test_the_exit_statuses_are_those_of_the_program() -> None:
         assert words in " ".join(done.stdout.split())
 
 
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DECISIONS = sorted((ROOT / "docs" / "decisions").glob("[0-9]*.md"))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_page_is_in_the_readme(page: Path) -> None:
+    assert f"(docs/{page.name})" in README
+
+
+@pytest.mark.parametrize("page", [*PAGES, *DECISIONS], ids=lambda page: page.name)
+def test_links_between_pages_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert not [link for link in links if not (page.parent / link).exists()]
+
+
 def test_decisions_are_dated_and_short() -> None:
-    pages = sorted((ROOT / "docs" / "decisions").glob("*.md"))
-    assert pages
-    for page in pages:
+    assert DECISIONS
+    for page in DECISIONS:
         lines = page.read_text(encoding="utf-8").splitlines()
         assert len(lines) <= 40, page
-        assert re.search(r"\(20\d\d-\d\d-\d\d\)", lines[0]), page
+        assert re.fullmatch(rf"# {int(page.name[:4])}\. .+ \(20\d\d-\d\d-\d\d\)", lines[0]), page
+
+
+def test_the_index_of_decisions_has_each_page_under_its_own_heading() -> None:
+    index = (ROOT / "docs" / "decisions" / "README.md").read_text(encoding="utf-8")
+    listed = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \| ([0-9-]+) \|$", index, flags=re.MULTILINE)
+    heads = [(page.read_text(encoding="utf-8").splitlines()[0], page.name) for page in DECISIONS]
+    assert [(f"# {number}. {title} ({date})", name) for number, title, name, date in listed] == heads

@@ -344,7 +344,7 @@ def test_a_list_of_targets_needs_no_inventory(door: Door, tmp_path: Path) -> Non
         ("SEVENTEEN_LETTERS,127.0.0.1,104", "17 characters"),
         (",127.0.0.1,104", "empty"),
         ("GOOD,,104", "address is empty"),
-        ("GOOD;127.0.0.1;104", "1 fields"),
+        ("GOOD;127.0.0.1;104", "1 field; "),
     ],
 )
 def test_a_bad_line_is_2_with_its_number_and_nobody_is_asked(door: Door, tmp_path: Path, line: str, says: str) -> None:

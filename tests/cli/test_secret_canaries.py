@@ -230,14 +230,14 @@ def test_an_unreachable_host_and_a_playbook_tell_no_secret(watch: Watch, fakes: 
 @pytest.mark.parametrize("form", ["text", "json"])
 @pytest.mark.parametrize("verb", ["plan", "render", "verify", "validate"])
 def test_a_bug_with_a_secret_in_its_hands_leaves_a_traceback_without_it(watch: Watch, verb: str, form: str) -> None:
-    def fail(reading: Any, *_more: object, **_named: object) -> None:
-        token = reading.inventory.hosts["h1"].vars["token"]
+    def fail(given: Any, *_more: object, **_named: object) -> None:
+        token = getattr(given, "inventory", given).hosts["h1"].vars["token"]
         raise RuntimeError(f"planted: {token} {token.reveal()}") from ValueError(token.reveal())
 
     watch.monkeypatch.setattr(story, "plan_hosts", fail)
     watch.monkeypatch.setattr(story, "ask_entities", fail)
-    for module in ("fleet.cli.render.render_hosts", "fleet.cli.validate._summary", "fleet.cli.validate._document"):
-        watch.monkeypatch.setattr(module, fail)
+    for call in ("render.render_hosts", "validate.format_validity", "validate._document"):
+        watch.monkeypatch.setattr(f"fleet.cli.{call}", fail)
     status, told = watch(verb, "-o", form)
     assert (status, "planted: ***" in told, "this is a bug in fleet" in told) == (1, True, True)
     watch("history", "last")

@@ -3,7 +3,6 @@
 import contextlib
 import socket
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -138,8 +137,8 @@ def _end(channel: paramiko.Channel, status: int) -> None:
 
 
 def _say_it(channel: paramiko.Channel, _stop: threading.Event, script: str) -> None:
+    channel.recv(1)  # an answer before the request was granted would be a refusal of the request
     channel.sendall(script.encode())
-    time.sleep(0.02)
     _end(channel, 0)
 
 

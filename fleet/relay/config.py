@@ -47,6 +47,7 @@ from fleet.relay.values import (
 )
 
 MAX_CONFIG_BYTES: Final = 16 * 1024 * 1024
+MOST_S: Final = 1_000_000_000  # what select(2) and its kin take in seconds ends not far above
 _OPTIONS: Final = (
     "clean-pixel-data",
     "clean-recognizable-visual-features",
@@ -217,9 +218,24 @@ def _sense(config: Config) -> Iterator[str]:
             yield f"/routes/{index}/name: two routes are named {route.name!r}; their queues could not be told apart"
     if config.receive_tls is not None and config.receive_tls.port == config.listen.port:
         yield "/receive/tls/port: it is that of /listen; leave it out where nothing but TLS is to be spoken there"
+    for place, value in _durations(config):
+        if value > MOST_S:
+            yield f"{place}: it is more than {MOST_S} seconds, which no clock here counts to"
     for name, destination in config.destinations.items():
+        if min(destination.connect_s, destination.acse_s) <= 0:
+            yield f"/destinations/{name}/timeouts_s: with no time at all nothing would ever be delivered"
         if name != destination.ae_title:
             yield f"/destinations/{name}/ae_title: says {destination.ae_title!r}"
+
+
+def _durations(config: Config) -> Iterator[tuple[str, float]]:
+    yield "/drain_timeout_s", config.drain_timeout_s
+    yield "/retention/keep_s", config.retention.keep_s
+    for name, destination in config.destinations.items():
+        yield f"/destinations/{name}/timeouts_s", max(destination.connect_s, destination.acse_s)
+    for index, route in enumerate(config.routes):
+        yield f"/routes/{index}/when/wait_for_study_s", route.when.wait_for_study_s
+        yield f"/routes/{index}/primary", max(target.backup_after_s or 0 for target in route.primary)
 
 
 def read_config(path: Path) -> Config:

@@ -38,6 +38,7 @@ from fleet.relay.telling import Teller
 from fleet.relay.values import Config, Quarantine
 
 _ALIVE_S: Final = 20.0
+_STEP_S: Final = 60.0  # less is a clock that is drawn to the right time
 _SELDOM: Final = 30  # steps between two looks at retention
 _FORGET_S: Final = 2.0  # as long as one look may take; the next one goes on
 
@@ -101,6 +102,8 @@ class Daemon:
             missing=len(found.missing),
         )
         ledger.ask_again(self.spool)
+        ledger.mend_times(self.spool, time.time())
+        self._ahead_s = time.time() - time.monotonic()
         self._committer = Committer(self.spool, lambda: self.rules, self._tell, self._wake_workers)
         door = self._open_door(config)
         self._receiver = Receiver(self.spool, self._committer, door, self._tell, config.max_associations)
@@ -181,11 +184,19 @@ class Daemon:
         return not is_drained
 
     def _keep_house(self, now: float) -> None:
+        self._mind_the_clock(now, time.monotonic())
         if self.spool.redecide(now, self.rules.decide):
             self._wake_workers()
         self._use_backups(now)
         if self._steps % _SELDOM == 1:
             self._forget(now)
+
+    def _mind_the_clock(self, now: float, counted: float) -> None:
+        ahead_s, self._ahead_s = self._ahead_s, now - counted
+        if self._ahead_s < ahead_s - _STEP_S:
+            self._tell("clock-set-back", seconds=round(ahead_s - self._ahead_s))
+            ledger.mend_times(self.spool, now)
+            self._wake_workers()
 
     def _is_alive(self) -> bool:
         """The loop that receives beats by itself; a step of ours came to its end."""

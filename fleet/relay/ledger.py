@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet.errors import UsageError
+from fleet.relay.outcome import LONGEST_PAUSE_S
 from fleet.relay.spool import Spool
 
 MAX_ROWS: Final = 1000
+_LONGEST_PAUSE_S: Final = 2 * LONGEST_PAUSE_S
 Answer = dict[str, Any]
 
 
@@ -125,6 +127,23 @@ def resend(spool: Spool, wanted: Resend, now: float) -> int:
         to = f" for {destination}" if destination else ""
         raise UsageError(f"the spool holds nothing of study {study} that was delivered{to}; it may be forgotten by now")
     return changed
+
+
+def mend_times(spool: Spool, now: float) -> None:
+    """After the clock was set back: what was put off by the wrong one is not put off for years (T71).
+
+    What waits for an hour is asked again; a pause after a failure never was as long as it seems now.
+    """
+    with spool.change_all() as connection:
+        connection.execute("UPDATE tasks SET next_at = 0 WHERE state IN ('hold', 'wait') AND next_at > ?", (now,))
+        connection.execute(
+            "UPDATE tasks SET next_at = 0 WHERE (state = 'uncommitted' OR (state = 'queued' AND attempts > 0))"
+            " AND next_at > ?",
+            (now + _LONGEST_PAUSE_S,),
+        )
+        connection.execute("UPDATE choices SET chosen_at = ?1 WHERE chosen_at > ?1", (now,))
+        connection.execute("UPDATE choices SET delivered_at = ?1 WHERE delivered_at > ?1", (now,))
+        connection.execute("UPDATE tasks SET changed_at = ?1 WHERE changed_at > ?1", (now,))
 
 
 def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) -> int:

@@ -129,3 +129,21 @@ def test_every_key_reaches_the_value() -> None:
     assert route.primary[0].backup_after_s == 60.5
     assert config.destinations["ARCHIVE"].tls is not None
     assert len(route.edit) == 3
+
+
+@pytest.mark.parametrize(
+    ("change", "where"),
+    [
+        ({"drain_timeout_s": 10**400}, "/drain_timeout_s"),
+        ({"drain_timeout_s": 1e300}, "/drain_timeout_s"),
+        ({"max_pdu_bytes": 10**400}, "/max_pdu_bytes"),
+        ({"retention": {"keep_s": 1e10, "max_bytes": None}}, "/retention/keep_s"),
+        ({"timeouts_s": {"connect": 0, "acse": 5}}, "/destinations/ARCHIVE/timeouts_s"),
+        ({"timeouts_s": {"connect": 5, "acse": 1e12}}, "/destinations/ARCHIVE/timeouts_s"),
+    ],
+)
+def test_times_that_no_clock_counts_to_are_refused_and_end_nothing(change: dict[str, Any], where: str) -> None:
+    document = make_document()
+    (document["destinations"]["ARCHIVE"] if "timeouts_s" in change else document).update(change)
+    with pytest.raises(ConfigError, match=where):
+        parse_config(json.dumps(document).encode(), "relay.json")

@@ -279,3 +279,22 @@ def test_a_study_is_resent_to_a_destination_of_its_route_that_never_had_it(spool
     assert spool.claim("ARCHIVE", 10, 5) == []
     with pytest.raises(UsageError, match="holds nothing"):
         ledger.resend(spool, ledger.Resend("1.2.3", "ELSEWHERE"), 8)
+
+
+def test_a_clock_that_was_set_back_puts_nothing_off_for_years(spool: Spool) -> None:
+    """T71: what a wrong clock wrote down holds up nothing once it is right."""
+
+    def hold(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+        return (Decision("night", "hold", until=1e9),)
+
+    def later(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+        return (Decision("all", "send", "ARCHIVE", "optional", 50_000.0),)
+
+    spool.add([make_stored(spool, "a", "1.1")], to_archive)
+    [task] = spool.claim("ARCHIVE", 10, 5)
+    spool.record_failed(task, 1e9, 1e9 + 15, "no answer")
+    spool.add([make_stored(spool, "b", "1.2")], hold)
+    spool.add([make_stored(spool, "c", "1.3")], later)
+    ledger.mend_times(spool, 100.0)
+    assert [each.instance.spool_id for each in spool.claim("ARCHIVE", 100, 5)] == ["a"], "c waits for its own hour"
+    assert spool.redecide(100.0, to_archive) == 1

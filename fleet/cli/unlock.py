@@ -29,7 +29,7 @@ def command(door: Door, host: str, yes: bool, reason: str) -> int:
     inventory = read_all(context).inventory
     hosts = inventory.hosts
     if host not in hosts:
-        raise EmptySelection(f"{host!r} is no host of this inventory; there are: {', '.join(sorted(hosts))}")
+        raise EmptySelection(f"{host!r} is no host of this inventory; there are: {', '.join(sorted(hosts)) or 'none'}")
     with open_connector(inventory, door) as connector:
         transport = connector.open_(hosts[host], deadline_s=context.connect_deadline_s)
         held = observe_lock(transport, deadline_s=context.observe_deadline_s).lease

@@ -5,7 +5,7 @@ Gathered first as one value, so that the page in HTML to come tells the same sto
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from fleet.inventory.model import Waiver
@@ -113,7 +113,7 @@ def _lines(page: Page, palette: Palette) -> Iterator[str]:
         yield palette.paint("bad", safe_text(page.fleet.remark))
     yield ""
     for title, run in page.last:
-        yield f"{title + ':':<15}{_run(run)}"
+        yield f"{title + ':':<15}{_validation(run) if title == 'last validate' else _run(run)}"
     yield ""
     swept = dict(page.last).get("last sweep") is not None
     calm = "everything answers" if swept else ""
@@ -122,10 +122,22 @@ def _lines(page: Page, palette: Palette) -> Iterator[str]:
     yield from _section("waivers", _waivers(page.waivers, palette), "" if page.fleet.remark else "no waivers")
 
 
+def _validation(run: StoredRun | None) -> str:
+    """What a run found in the inventory, and nothing of what it found beyond: it may have been a sweep."""
+    if run is None or run.exit_status is None:
+        return _run(run)
+    problems = run.summary.get("problems")
+    errors = isinstance(problems, Mapping) and problems.get("errors")
+    return _line(replace(run, summary={"problems": problems}), "not valid" if errors else "valid")
+
+
 def _run(run: StoredRun | None) -> str:
     if run is None:
         return "never"
-    status = "unfinished" if run.exit_status is None else f"exit status {run.exit_status}"
+    return _line(run, "unfinished" if run.exit_status is None else f"exit status {run.exit_status}")
+
+
+def _line(run: StoredRun, status: str) -> str:
     counts = format_stored_counts(run)
     who = f" by {safe_text(run.start.who)}" if run.start.who else ""
     return f"{run.start.started_at}{who}, {status}{'; ' if counts else ''}{counts}  ({safe_text(run.run_id)})"

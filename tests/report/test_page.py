@@ -63,4 +63,13 @@ def test_every_run_that_read_the_inventory_is_a_validation(tmp_path: Path) -> No
         history.record_run_finish("r1", "later", 2, {"problems": {"errors": 2}, "problem_lines": [{"code": "x"}]})
         history.record_run_start(start("r2", "history"))
         text = format_page(make_page(history, Fleet(), "2026-11-20T08:00:00Z"))
-    assert "last validate: 2026-11-20T01:00:00Z by night, exit status 2; problems: 2 errors  (r1)" in text
+    assert "last validate: 2026-11-20T01:00:00Z by night, not valid; problems: 2 errors  (r1)" in text
+
+
+def test_a_sweep_in_which_an_ae_is_silent_is_no_failed_validation(tmp_path: Path) -> None:
+    with open_history(tmp_path / "history.sqlite") as history:
+        history.record_run_start(start("r1", "verify", inventory_digest="abc"))
+        found = {"problems": {"errors": 0, "warnings": 1}, "echoes": {"refused": 1}}
+        history.record_run_finish("r1", "later", 2, found)
+        text = format_page(make_page(history, Fleet(), "2026-11-20T08:00:00Z"))
+    assert "last validate: 2026-11-20T01:00:00Z by night, valid; problems: 1 warning  (r1)" in text

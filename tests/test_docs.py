@@ -5,10 +5,13 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleet.cli.main import VERBS
+from fleet.documents.packaged import read_schema
+from fleet.playbook import read_playbook
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -109,3 +112,25 @@ def test_the_index_of_decisions_has_each_page_under_its_own_heading() -> None:
     listed = re.findall(r"^\| (\d+) \| \[(.+)\]\((.+)\) \| ([0-9-]+) \|$", index, flags=re.MULTILINE)
     heads = [(page.read_text(encoding="utf-8").splitlines()[0], page.name) for page in DECISIONS]
     assert [(f"# {number}. {title} ({date})", name) for number, title, name, date in listed] == heads
+
+
+def keys_in(schema: Any) -> set[str]:
+    if isinstance(schema, list):
+        return set().union(*map(keys_in, schema))
+    if not isinstance(schema, dict):
+        return set()
+    own = set(schema["properties"]) if isinstance(schema.get("properties"), dict) else set()
+    return own.union(*map(keys_in, schema.values()))
+
+
+def test_every_key_of_a_playbook_is_on_its_page() -> None:
+    page = (ROOT / "docs" / "playbooks.md").read_text(encoding="utf-8")
+    assert keys_in(read_schema("playbook")) - set(re.findall(r"`([a-z_]+)`", page)) == set()
+
+
+def test_the_playbook_on_its_page_can_be_read(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "playbooks.md").read_text(encoding="utf-8")
+    path = tmp_path / "mine.yml"
+    path.write_text(page.split("```yaml\n")[1].split("```")[0], encoding="utf-8")
+    (play,) = read_playbook(path)
+    assert [step.verb for step in play.steps] == ["validate", "plan", "apply", "verify"]

@@ -278,6 +278,8 @@ class Daemon:
             return False
         self._warn(warnings)
         self.rules = Rules(config, self._tell, self.rules.key, self.rules.work, self.rules.transform)
+        for worker in self._all_workers():  # what was prepared by the old file's steps does not go out after this
+            worker.hold()
         self._receiver.change(door, config.max_associations, secure)
         ledger.ask_again(self.spool)
         self._match_workers()

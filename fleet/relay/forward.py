@@ -148,7 +148,7 @@ class Worker:
         self._wake.set()
 
     def hold(self) -> None:
-        """It was paused: nothing follows the instance that is on its way."""
+        """It was paused, or its routes have other steps now: nothing prepared follows what is on its way."""
         self._is_held = True
 
     def stop(self) -> None:

@@ -77,6 +77,8 @@ def open_instance(path: Path) -> Iterator[Opened]:
         start = body.tell()
         end = _find_end(body, implicit, little)
         tail = _read_elements(body, implicit, little) if end > start else Dataset()
+        if end > start and body.read(1):  # the library stops at them, and what they hold would be left out in silence
+            raise UnreadableInstanceError("it has pixel data twice")
         yield Opened(syntax, header, body, (start, end), tail)
 
 

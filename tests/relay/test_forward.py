@@ -284,3 +284,17 @@ def test_a_full_disk_while_preparing_is_tried_again_and_quarantines_nothing(tmp_
         assert script.associations == 0
         assert set(bench.states().values()) == {"queued"}
         assert bench.reasons() == ["this machine could not prepare it (ENOSPC)"]
+
+
+def test_what_was_prepared_does_not_go_out_after_a_pause_or_a_new_configuration(tmp_path: Path) -> None:
+    """T74: a step that a reload brings holds for the next instance, not for the one after two hundred."""
+
+    def status(_uid: str) -> int:
+        bench.worker.hold()
+        return 0
+
+    with sinking(Script(status=status)) as script:
+        bench = Bench(tmp_path, script, 3)
+        assert bench.worker.work(), "and it is told that there may be more"
+        assert script.uids() == ["1.2.3.0"]
+        assert sorted(bench.states().values()) == ["delivered", "queued", "queued"]

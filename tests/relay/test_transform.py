@@ -396,3 +396,13 @@ def test_instances_that_others_made_leave_without_their_patients(tmp_path: Path)
             written = target.read_bytes().replace(pixels or b"\0none\0", b"")
             assert not [text for text in texts if len(text) > 3 and text.encode() in written], source.name
     assert passed >= 54
+
+
+def test_what_stands_behind_a_second_pixel_element_is_not_left_out_in_silence(tmp_path: Path) -> None:
+    """T74, T75: quarantined, since what would go out is not what came in."""
+    source = write(tmp_path / "in.dcm", make_ct())
+    data = source.read_bytes()
+    source.write_bytes(data + data[data.rindex(b"\xe0\x7f\x10\x00OW") :])
+    result = transform(source, tmp_path / "out.dcm", make_route(plain=True, edit=(setting("StationName", "X"),)), KEY)
+    assert result == Quarantine("it has pixel data twice")
+    assert not (tmp_path / "out.dcm").exists()

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from fleet.documents.packaged import list_schemas, package_folder
-from fleet.errors import UsageError
+from fleet.errors import UnreadableFile, UsageError
 
 STARTER = """\
 # yaml-language-server: $schema=../schemas/inventory.schema.json
@@ -61,9 +61,12 @@ def command(folder: Path) -> int:
     taken = [str(path) for path in files if path.exists()]
     if taken:
         raise UsageError(f"{', '.join(taken[:3])} is there already; init writes only into a place of its own")
-    for path, text in files.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+    try:
+        for path, text in files.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UnreadableFile(f"{error.filename} cannot be written: {error.strerror}; name a folder of yours") from error
     print(f"wrote {folder / 'inventory' / 'fleet.yml'} and {folder / 'playbooks'}; next:")
     print(f"  cd {folder} && fleet validate && fleet verify")
     return 0

@@ -32,6 +32,11 @@ def find_files(root: Path) -> list[Path]:
             " DIR` makes a first one in a folder of its own, then `cd DIR`"
         )
     found = sorted(_walk(root))
+    if _is_above_one(root, found):
+        raise UnreadableFile(
+            f"{root}: this is the folder above an inventory, with playbooks beside it; go there and leave -i out, or"
+            f" name {root / 'inventory'}"
+        )
     if not found:
         raise UnreadableFile(
             f"{root}: no *.yml or *.yaml below it; is this the inventory's folder? `fleet init DIR` makes a first one"
@@ -39,6 +44,11 @@ def find_files(root: Path) -> list[Path]:
     if len(found) > MAX_FILES:
         raise UnreadableFile(f"{root}: {len(found)} files, more than {MAX_FILES}; is this the inventory's folder?")
     return found
+
+
+def _is_above_one(root: Path, found: list[Path]) -> bool:
+    """What `fleet init` made, named one folder too high: the playbooks in it would be told as a broken inventory."""
+    return {path.relative_to(root).parts[0] for path in found} == {"inventory", "playbooks"}
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -189,3 +189,17 @@ def test_a_list_with_semicolons_is_told_that_commas_part_it(boxes: Door, tmp_pat
         2,
         True,
     )
+
+
+def test_the_folder_above_the_inventory_is_told_as_such(door: Door, tmp_path: Path) -> None:
+    assert door.bare("init", str(tmp_path / "hospital")).status == 0
+    said = door.bare("validate", "-i", str(tmp_path / "hospital"))
+    assert said.status == 1
+    assert f"or name {tmp_path / 'hospital' / 'inventory'}" in said.err
+    assert "schema-type" not in said.out + said.err
+
+
+def test_init_into_a_file_says_what_to_name(door: Door, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("A,127.0.0.1,104\n")
+    said = door.bare("init", str(tmp_path / "list.csv"))
+    assert (said.status, "cannot be written: Not a directory; name a folder of yours" in said.err) == (1, True)

@@ -197,19 +197,8 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     canaries = find_canaries(work.reading, planned.hosts, order, batching.canaries)
     batches = make_batches(order, batching.serial, groups, canaries)
     by_name = {host.name: host for host in planned.hosts}
-    claim = Claim(f"{work.context.who} at {work.context.where}", work.context.run_id)
-    confirmation = _confirmation(work, by_name, batching)
-    settings = ApplySettings(
-        forks=work.context.forks,
-        hold_s=batching.hold_s,
-        claim=claim,
-        confirmation=confirmation,
-        over=work.over,
-        wait_s=batching.wait_s,
-    )
     draining = _draining(work) if batching.drain_timeout_s is not None else None
-    if draining is not None:
-        settings = replace(settings, usher=draining.around(_drain_settings(batching), work.context.run_id))
+    settings = _settings(work, by_name, batching, draining)
     observer = work.context.observer
     observer(StageStarted("apply", len(order)))
     for number, batch in enumerate(batches, start=1):
@@ -244,6 +233,21 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     _record(work, left)
     outcomes |= {outcome.host: outcome for outcome in left}
     return tuple(outcomes[host.name] for host in planned.hosts)
+
+
+def _settings(work: Work, hosts: Mapping[str, Host], batching: Batching, draining: Draining | None) -> ApplySettings:
+    """How each host of the run is changed: under whose name, how it is proven, and how it leaves its services."""
+    settings = ApplySettings(
+        forks=work.context.forks,
+        hold_s=batching.hold_s,
+        claim=Claim(f"{work.context.who} at {work.context.where}", work.context.run_id),
+        confirmation=_confirmation(work, hosts, batching),
+        over=work.over,
+        wait_s=batching.wait_s,
+    )
+    if draining is None:
+        return settings
+    return replace(settings, usher=draining.around(_drain_settings(batching), work.context.run_id))
 
 
 def _confirmation(work: Work, hosts: Mapping[str, Host], batching: Batching) -> Confirmation | None:

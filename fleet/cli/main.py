@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
@@ -118,7 +119,16 @@ def run() -> None:
     # over and over costs a third of reading them.
     gc.set_threshold(200_000, 20, 100)
     signal.signal(signal.SIGTERM, _interrupt)
+    _open_what_was_closed()
     sys.exit(main())
+
+
+def _open_what_was_closed() -> None:
+    """Python has None for a stream that the shell closed (`>&-`); print() would send what is for stderr to stdout."""
+    if sys.stdout is None:
+        sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  it lives as long as the process
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115
 
 
 def _interrupt(_signal: int, _frame: object) -> None:

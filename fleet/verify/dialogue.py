@@ -68,6 +68,7 @@ class EchoDialogue:
     _assembler: CommandAssembler | None = None
     _answers_head = b""
     _received_bytes = 0
+    _plain_bytes = 0  # of these, what TLS held; counted where it is spoken
 
     def __init__(self, question: Question, timeouts: Timeouts, preparer: Preparer, *, port: int) -> None:
         # The rest has its value above until something happens: a sweep makes a hundred thousand of these.
@@ -134,7 +135,7 @@ class EchoDialogue:
             limit = "the total deadline"
         else:
             limit = f"{self.deadline - self._phase_from:g} s"
-        self._break_off(*classify_expiry(self.phase, limit, self._received_bytes))
+        self._break_off(*classify_expiry(self.phase, limit, self._heard_bytes()))
         return self._leave()
 
     def interrupted(self) -> bytes:
@@ -163,7 +164,10 @@ class EchoDialogue:
                     self.certificate_days = tls.certificate_days(self._wall_clock)
                 out = self._begin_association(now)
             if plain:
+                self._plain_bytes += len(plain)
                 out += self._receive_plain(plain, now)
+            if tls.closed_by_peer:
+                self.peer_closed(now)
             sealed = tls.encrypt(out)
             return sealed + tls.close() if self.over else sealed
         except TlsError as error:
@@ -318,12 +322,16 @@ class EchoDialogue:
 
     def _on_lost(self, number: int | None) -> None:
         head = self._answers_head
-        self._break_off(*classify_loss(self.phase, number, self._received_bytes, self._port, head))
+        self._break_off(*classify_loss(self.phase, number, self._heard_bytes(), self._port, head))
 
     def _refuse_flood(self) -> bytes:
         words = f"the peer sent more than {self._bearable_bytes()} bytes; nothing of that belongs to a C-ECHO"
         self._break_off(Outcome.ASSOCIATION_ABORTED, f"we aborted: {words}")
         return self._leave()
+
+    def _heard_bytes(self) -> int:
+        """What the peer said in this phase's own language: a TLS handshake is no answer to an association request."""
+        return self._received_bytes if self._tls is None or self.phase is Phase.TLS else self._plain_bytes
 
     def _bearable_bytes(self) -> int:
         return MAX_RECEIVED_BYTES + _BYTES_AN_ECHO * len(self.echo_times_s)

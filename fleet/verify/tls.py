@@ -122,7 +122,7 @@ def _as_file(pem: bytes) -> Iterator[str]:
 class TlsLayer:
     """One TLS client session between ciphertext and plaintext."""
 
-    __slots__ = ("_head", "_incoming", "_name", "_object", "_outgoing", "established")
+    __slots__ = ("_head", "_incoming", "_name", "_object", "_outgoing", "closed_by_peer", "established")
 
     def __init__(self, context: ssl.SSLContext, name: str) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -131,6 +131,7 @@ class TlsLayer:
         self._object = context.wrap_bio(self._incoming, self._outgoing, server_hostname=name or None)
         self._head = b""
         self.established = False
+        self.closed_by_peer = False
 
     def start(self) -> bytes:
         """Return the ClientHello."""
@@ -184,10 +185,11 @@ class TlsLayer:
         try:
             while piece := self._object.read(_CHUNK_BYTES):
                 pieces.append(piece)
+            self.closed_by_peer = True  # close_notify: nothing comes after it, even where the transport stays open
         except ssl.SSLWantReadError:
             pass
         except ssl.SSLZeroReturnError:
-            pass  # close_notify; the end of the transport follows
+            self.closed_by_peer = True
         except ssl.SSLError as error:
             if not pieces:
                 raise TlsError(self._describe(error)) from error

@@ -4,6 +4,8 @@ import csv
 import hashlib
 import json
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import jsonschema
@@ -390,6 +392,20 @@ def test_of_a_title_at_two_places_the_one_that_failed_is_asked_again(door: Door,
 def test_a_port_of_a_list_that_is_none_is_told_and_nobody_is_asked(door: Door, tmp_path: Path, port: str) -> None:
     (tmp_path / "targets.csv").write_text(f"GOOD,127.0.0.1,{port}\n", encoding="utf-8")
     assert door("verify", "--targets", str(tmp_path / "targets.csv")).status == 2
+
+
+@pytest.mark.parametrize(("closed", "said"), [(">&-", False), ("2>&-", True)])
+def test_a_stream_that_the_shell_closed_is_no_bug_and_mixes_nothing(tmp_path: Path, closed: str, said: bool) -> None:
+    with serving(answer_well) as peer:
+        (tmp_path / "targets.csv").write_text(f"A,{peer.address},{peer.port}\n", encoding="utf-8")
+        words = f"verify --targets {tmp_path}/targets.csv --history {tmp_path}/h.sqlite -o json {closed}"
+        program = "import sys; from fleet.cli.main import run; sys.argv[0] = 'fleet'; run()"
+        ended = subprocess.run(
+            ["sh", "-c", f'"$0" -c "$1" {words}', sys.executable, program], capture_output=True, text=True, check=False
+        )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert bool(ended.stdout) is said
+    assert not said or json.loads(ended.stdout)["summary"] == {"total": 1, "answered": 1}
 
 
 def test_what_changed_since_the_last_sweep_is_told(boxes: Door, good: Peer) -> None:

@@ -1,7 +1,10 @@
 """DICOM over TLS on loopback: each way to fail has a detail of its own."""
 
+import contextlib
 import socket
 import ssl
+import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +16,7 @@ from fleet.verify.sweep import sweep
 from fleet.verify.tls import LocalTlsError, make_context, openssl_name
 from fleet.verify.values import ClientCertificate, EchoResult, EchoTarget, Outcome, Timeouts, TlsSettings
 from tests.verify.certificates import Authority, make_authority, make_certificate, make_revocation_list
-from tests.verify.peers import Script, answer_well, replies, serving
+from tests.verify.peers import ACCEPT, Script, answer_well, read_pdu, replies, serving
 
 QUICK = Timeouts(connect_s=1, acse_s=1, dimse_s=1, total_s=3)
 
@@ -241,3 +244,42 @@ def test_every_folder_and_every_revocation_list_that_is_named_is_read(pki: Pki, 
         lists = tuple(str(tmp_path / name) for name in names)
         result = ask(over_tls(context), TlsSettings(ca_pem=pki.ours.pem, crl_files=lists))
         assert (result.outcome, "revoked" in result.detail) == (Outcome.TLS_FAILED, True)
+
+
+def _after_the_handshake(pki: Pki, act: Callable[[ssl.SSLSocket], None]) -> EchoResult:
+    context = pki.server(["127.0.0.1"])
+
+    def script(sock: socket.socket) -> None:
+        with context.wrap_socket(sock, server_side=True) as wrapped:
+            act(wrapped)
+
+    return ask(script, TlsSettings(ca_pem=pki.ours.pem))
+
+
+def test_the_bytes_of_the_handshake_are_no_answer_to_the_association_request(pki: Pki) -> None:
+    def close_unsaid(sock: ssl.SSLSocket) -> None:
+        read_pdu(sock)
+
+    def say_nothing(_sock: ssl.SSLSocket) -> None:
+        threading.Event().wait(1.5)
+
+    lost = _after_the_handshake(pki, close_unsaid)
+    assert (lost.outcome, "without a PDU" in lost.detail) == (Outcome.CONNECTION_LOST, True)
+    silent = _after_the_handshake(pki, say_nothing)
+    assert (silent.outcome, "bytes came" in silent.detail) == (Outcome.ASSOCIATION_TIMEOUT, False)
+
+
+def test_a_peer_that_ends_tls_is_gone_although_its_connection_stays(pki: Pki) -> None:
+    def end_tls(sock: ssl.SSLSocket) -> None:
+        read_pdu(sock)
+        sock.sendall(ACCEPT)
+        read_pdu(sock)
+        sock.settimeout(0.2)
+        with contextlib.suppress(OSError):
+            sock.unwrap()
+        threading.Event().wait(1.5)
+
+    started = time.monotonic()
+    result = _after_the_handshake(pki, end_tls)
+    assert (result.outcome, "during C-ECHO" in result.detail) == (Outcome.CONNECTION_LOST, True)
+    assert time.monotonic() - started < 3

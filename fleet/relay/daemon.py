@@ -101,8 +101,11 @@ class Daemon:
             orphans=len(found.orphans),
             missing=len(found.missing),
         )
-        ledger.ask_again(self.spool)
-        ledger.mend_times(self.spool, time.time())
+        try:
+            ledger.ask_again(self.spool)
+            ledger.mend_times(self.spool, time.time())
+        except Exception as error:  # noqa: BLE001  a full disk must not keep from starting what delivers
+            self._tell("housekeeping-failed", error=type(error).__name__)
         self._ahead_s = time.time() - time.monotonic()
         self._committer = Committer(self.spool, lambda: self.rules, self._tell, self._wake_workers)
         door = self._open_door(config)

@@ -55,6 +55,7 @@ _SEARCHED: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "U
 _BINARY: Final = frozenset(
     ("AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "UN", "US", "UV")
 )
+_RUNS: Final = re.compile(r"[^\W\d_]+|[0-9]+")
 _LONG_BINARY_BYTES: Final = 64  # in longer ones a short word stands by chance
 _PLACES: Final = frozenset({"device", "institution"})
 _NUMBERS: Final = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00101002})  # of the patient and the order
@@ -252,7 +253,9 @@ def _names_patient(dataset: Dataset, tag: BaseTag, vr: str, patient: frozenset[s
         return _hide_patient(value, patient)
     if vr not in _SEARCHED or not patient:
         return False
-    words = (word for text in _texts(dataset[tag]) for word in (*split_words(text), *text.casefold().split()))
+    texts = [text.casefold() for text in _texts(dataset[tag])]
+    # Whole, and without what it is glued to: control characters, digits, underscores.
+    words = (word for text in texts for word in (*split_words(text), *text.split(), *_RUNS.findall(text)))
     return not patient.isdisjoint(words)
 
 

@@ -684,3 +684,10 @@ def find_place(data: bytes, tag: int) -> int:
         length = data[at + 8 : at + 12] if is_long else data[at + 6 : at + 8]
         at += (12 if is_long else 8) + int.from_bytes(length, "little")
     return at
+
+
+@pytest.mark.parametrize("value", [b"DCM\0Quillfeather", b"x\x01QUILLFEATHER\x02", b"Quillfeather2", b"_quillfeather_"])
+def test_a_name_that_is_glued_to_something_is_found_in_a_kept_text(tmp_path: Path, value: bytes) -> None:
+    """T74: as a length that lies makes it, which takes in the heads of the elements behind."""
+    assert leaks(tmp_path, int(Tag("SoftwareVersions")), "LO", value) is not True
+    assert leaks(tmp_path, int(Tag("CodingSchemeDesignator")), "SH", value) is None

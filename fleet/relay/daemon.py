@@ -371,9 +371,9 @@ class Daemon:
                 wanted = ledger.Resend(str(request.get("study")), to, self._find_routes(to))
                 return ledger.resend(self.spool, wanted, now)
             case "release", None:
-                return ledger.release(self.spool, int(request["task"]), now)
+                return _met(ledger.release(self.spool, int(request["task"]), now), "quarantined")
             case "drop", None:
-                return ledger.drop(self.spool, int(request["task"]), now)
+                return _met(ledger.drop(self.spool, int(request["task"]), now), "quarantined, unrouted or uncommitted")
         raise UsageError(f"the relay cannot {verb!r} like this")
 
     def _find_routes(self, destination: str | None) -> tuple[str, ...]:
@@ -428,6 +428,12 @@ class Daemon:
             "kept": ledger.read_kept(self.spool),
             "counts": self._tell.counts(),
         }
+
+
+def _met(changed: int, state: str) -> int:
+    if not changed:
+        raise UsageError(f"no such task is {state}, so nothing was changed; `quarantine CONFIG show` lists them")
+    return changed
 
 
 def _state(workers: Sequence[Worker], is_paused: bool) -> str:

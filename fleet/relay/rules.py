@@ -19,7 +19,7 @@ from fleet.relay.forward import make_plain_parcel, read_data_set_offset
 from fleet.relay.outbound import Parcel
 from fleet.relay.route import check_schedules, decide
 from fleet.relay.secure import check_server_tls, check_tls
-from fleet.relay.spool import Spool, Task, hash_file
+from fleet.relay.spool import Spool, SpoolError, Task, hash_file
 from fleet.relay.telling import Teller
 from fleet.relay.values import (
     Config,
@@ -33,6 +33,7 @@ from fleet.relay.values import (
 )
 
 _RESOLVERS: Final = 16
+_KEY_BYTES: Final = 32
 Transform = Callable[[Path, Path, Route, bytes], Transformed | Quarantine]
 
 
@@ -151,8 +152,16 @@ class Rules:
 
 
 def read_key(spool: Spool, make: Callable[[], bytes]) -> bytes:
-    """The spool's own key, made once and never replaced: UIDs and pseudonyms follow from it."""
+    """The spool's own key, made once and never replaced: UIDs and pseudonyms follow from it.
+
+    Raises `SpoolError` for one that others could read or that is cut off: its pseudonyms could be traced back.
+    """
     path = spool.folder / "deidentify.key"
     if not path.exists():
         spool.write_private(path, make())
-    return path.read_bytes()
+    found, key = path.stat(), path.read_bytes()
+    if found.st_mode & 0o077:
+        raise SpoolError(f"{path} has mode {found.st_mode & 0o777:o}; who reads it can name every patient: 0600")
+    if len(key) < _KEY_BYTES:
+        raise SpoolError(f"{path} holds {len(key)} bytes of {_KEY_BYTES}; bring it back from where it is kept safe")
+    return key

@@ -85,6 +85,9 @@ def test_a_quarantined_instance_is_released_by_its_number(tmp_path: Path, capsys
         task = json.loads(capsys.readouterr().out)["task"]
         assert main(["quarantine", str(relay.config), "release", str(task)]) == 0
         wait_for(lambda: script.uids() == ["1.2.9"])
+        assert main(["quarantine", str(relay.config), "release", str(task)]) == 1
+        assert main(["quarantine", str(relay.config), "drop", "4711"]) == 1
+        assert "no such task is quarantined" in capsys.readouterr().err
 
 
 def test_a_route_that_deidentifies_lets_no_name_out(tmp_path: Path) -> None:

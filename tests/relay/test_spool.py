@@ -9,6 +9,7 @@ import pytest
 
 from fleet.errors import UsageError
 from fleet.relay import ledger
+from fleet.relay.rules import read_key
 from fleet.relay.spool import Spool, SpoolError, SpoolFullError, Stored
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 
@@ -298,3 +299,17 @@ def test_a_clock_that_was_set_back_puts_nothing_off_for_years(spool: Spool) -> N
     ledger.mend_times(spool, 100.0)
     assert [each.instance.spool_id for each in spool.claim("ARCHIVE", 100, 5)] == ["a"], "c waits for its own hour"
     assert spool.redecide(100.0, to_archive) == 1
+
+
+def test_a_key_that_others_may_read_or_that_is_cut_off_is_refused(spool: Spool) -> None:
+    """T74: with an empty key, every name could be tried out."""
+    key = read_key(spool, lambda: bytes(32))
+    path = spool.folder / "deidentify.key"
+    assert read_key(spool, lambda: b"another".ljust(32)) == key
+    path.chmod(0o640)
+    with pytest.raises(SpoolError, match="0600"):
+        read_key(spool, lambda: key)
+    path.chmod(0o600)
+    path.write_bytes(b"")
+    with pytest.raises(SpoolError, match="holds 0 bytes"):
+        read_key(spool, lambda: key)

@@ -7,7 +7,7 @@ a clear value nor three asterisks end up where a password should stand.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, ItemsView, Mapping, ValuesView
 from types import MappingProxyType
 from typing import Any, Final, NoReturn
 
@@ -87,6 +87,10 @@ class Pouch:
         """A value with secrets in it, quoted; None where it holds none. Raises `UnfitValue`, `SealedSecret`."""
         if isinstance(value, Slot):
             return Filled(self._token(_quote_unseen(value, quote, format_name, ascii_only=ascii_only)), format_name)
+        if isinstance(value, Mapping):  # `vars` itself is a frozen one
+            value = dict(value)
+        elif isinstance(value, ValuesView | ItemsView):
+            value = list(value)
         if not isinstance(value, dict | list | tuple) or not _holds_slot(value):
             return None
 

@@ -36,6 +36,13 @@ def shown(content: Content) -> list[str]:
         ("x={{ vars['pw'] | sh }}", "sh", f"x={CANARY}"),
         ("{{ vars.pw | json }}", "json", f'"{CANARY}"'),
         ("{{ vars.deep | json }}", "json", f'{{\n  "list": [\n    1,\n    "{CANARY}"\n  ]\n}}'),
+        ("{{ vars | line }}", "text", f"{{'pw': '{CANARY}', 'deep': {{'list': [1, '{CANARY}']}}, 'plain': 'x'}}"),
+        ("{{ vars.values() | line }}", "text", f"['{CANARY}', {{'list': [1, '{CANARY}']}}, 'x']"),
+        (
+            "{{ vars.items() | line }}",
+            "text",
+            f"[['pw', '{CANARY}'], ['deep', {{'list': [1, '{CANARY}']}}], ['plain', 'x']]",
+        ),
         ("{% for each in vars.deep.list %}{{ each | json }};{% endfor %}", "json", f'1;"{CANARY}";'),
         ("{{ vars.absent | default(vars.pw) | line }}", "text", CANARY),
         ("{% set x = vars.pw %}{% if x %}{{ x | line }}{% endif %}", "text", CANARY),

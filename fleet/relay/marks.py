@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import zlib
+from contextlib import suppress
 from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import Final
@@ -46,6 +47,9 @@ class Marks:
         found = [mark for line in data.splitlines() if (mark := _parse(line)) is not None]
         self._pending = [mark for mark in found if mark.number > applied]
         self._number = max((applied, *(mark.number for mark in found)))
+        if data and not data.endswith(b"\n"):
+            with suppress(OSError):  # a line that was cut off takes no further one with it
+                os.write(self._descriptor, b"\n")
 
     @property
     def has_pending(self) -> bool:

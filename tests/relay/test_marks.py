@@ -91,3 +91,15 @@ def test_what_was_noted_is_not_claimed_again(tmp_path: Path) -> None:
         first, second = bench.spool.claim("ARCHIVE", 2.0, 3)
         bench.spool.record_delivered(first, 5.0)
         assert [task.task_id for task in bench.spool.claim("ARCHIVE", 2.0, 3)] == [second.task_id]
+
+
+def test_a_line_that_was_cut_off_takes_no_further_one_with_it(tmp_path: Path) -> None:
+    """T60: what a power cut left of a line, and then a kill."""
+    (tmp_path / "delivered").write_bytes(b'0000 [1, 7, "ARCH')
+    marks = Marks(tmp_path / "delivered")
+    marks.recover(0)
+    marks.note(Mark(0, 8, "ARCHIVE", 5.0, ""))
+    marks.close()
+    again = Marks(tmp_path / "delivered")
+    again.recover(0)
+    assert [mark.task_id for mark in again.take()] == [8]

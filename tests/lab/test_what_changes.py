@@ -113,7 +113,7 @@ def test_a_removed_entity_s_files_and_unit_go_and_nobody_else_s(hospital: Hospit
 def test_a_file_that_no_manifest_knows_is_taken_only_with_adopt_and_kept(hospital: Hospital) -> None:
     path, theirs = "/etc/motd.d/20-dicom", "written by the ward's own administrator\n"
     host = hospital.lab["south-store-1"]
-    host.write_file(path, theirs, mode=0o600)
+    host.write_file(path, theirs, mode=0o644)  # of what others may not read a diff shows nothing
     hospital.add("templates/notice.j2", "DICOM at {{ host.name }} is run by fleet\n")
     hospital.add("files.yml", f"files:\n  - {{template: templates/notice.j2, path: {path}, where: south-store-1}}\n")
     before = hospital.digests()

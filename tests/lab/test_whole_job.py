@@ -68,7 +68,9 @@ def test_the_secret_of_the_pair_is_in_no_output_and_no_history(hospital: Hospita
     outputs = [hospital.fleet("plan"), hospital.fleet("plan", "-o", "json"), hospital.apply("-v")]
     assert "auth_pass <secret " in outputs[0].stdout
     said = "".join(done.stdout + done.stderr for done in outputs)
-    kept = b"".join(path.read_bytes() for path in sorted(hospital.folder.parent.glob("history.sqlite*")))
+    beside = sorted(hospital.folder.parent.rglob("history.sqlite*"))
+    assert {path.name for path in beside} >= {"history.sqlite", "history.sqlite.journal.jsonl"}, beside
+    kept = b"".join(path.read_bytes() for path in beside if path.is_file())
     assert "lab4only" not in said
     assert "otherone" not in said
     assert b"otherone" not in kept

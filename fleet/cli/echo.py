@@ -185,8 +185,9 @@ def _level(options: dict[str, Any]) -> int:
 
 
 def _timeouts(options: dict[str, Any]) -> Timeouts:
-    connect_s = min(options["timeout"], options["socket_timeout"])
-    acse_s, dimse_s = options["acse_timeout"], options["dimse_timeout"]
+    """What dcmtk's `-ts` says of the socket holds for each wait on it: to connect, for an association, for an echo."""
+    names = ("timeout", "acse_timeout", "dimse_timeout")
+    connect_s, acse_s, dimse_s = (min(options[name], options["socket_timeout"]) for name in names)
     return Timeouts(connect_s, acse_s, dimse_s, connect_s + acse_s + dimse_s * options["repeat"] + 5.0)
 
 

@@ -11,7 +11,7 @@ from pynetdicom import AE, evt
 from fleet.dicom.items import PresentationContextAC
 from fleet.dicom.pdu import AssociateAC
 from tests.cli.doors import Door
-from tests.verify.peers import ANSWER, RELEASED, Peer, answer_well, replies, serving
+from tests.verify.peers import ANSWER, RELEASED, Peer, answer_well, hang_after_accept, replies, serving
 from tests.workflow.scenes import HEAD
 
 
@@ -70,6 +70,14 @@ def test_dcmtks_spelling_is_understood(door: Door, server: Server) -> None:
     assert (said.status, said.err) == (0, "")
     assert said.out.startswith("answered: ARCHIVE at 127.0.0.1:")
     assert server.callers == ["CALLER"]
+
+
+@pytest.mark.parametrize("words", [["-ta", "0.2"], ["-ts", "0.2"]])
+def test_a_wait_for_an_association_ends_by_its_own_limit_or_by_the_sockets(door: Door, words: list[str]) -> None:
+    with serving(hang_after_accept) as peer:
+        said = door.bare("echo", *words, "127.0.0.1", str(peer.port))
+    assert said.status == 2
+    assert said.out.startswith("association_timeout: "), said.out
 
 
 @pytest.mark.parametrize("words", [["--aetitle", "X", "--call", "ARCHIVE"], ["--aet", "X", "--aec", "ARCHIVE"]])

@@ -85,6 +85,12 @@ def replies(*answers: bytes) -> Script:
     return script
 
 
+def hang_after_accept(sock: socket.socket) -> None:
+    """Reads what comes and says nothing."""
+    while True:
+        read_pdu(sock)
+
+
 def reset(sock: socket.socket) -> None:
     """Make the close a RST (SO_LINGER with no time, socket(7))."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

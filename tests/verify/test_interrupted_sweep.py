@@ -3,7 +3,6 @@
 import contextlib
 import json
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -12,12 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.report.history import open_history
-from tests.verify.peers import answer_well, read_pdu, serving
-
-
-def hang_after_accept(sock: socket.socket) -> None:
-    while True:
-        read_pdu(sock)
+from tests.verify.peers import answer_well, hang_after_accept, serving
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -126,7 +126,7 @@ def test_the_last_member_that_serves_is_never_taken_out(hospital: Hospital) -> N
         process = hospital.start("apply", "--yes", "--hold-down", "500ms", "-l", "north-pacs-1")
         holders = set()
         while process.poll() is None:
-            holders.append(hospital.holder())
+            holders.add(hospital.holder())
             time.sleep(0.1)
         said, errors = process.communicate(timeout=10)
     hospital.lab["north-pacs-2"].systemctl("start", PACS_UNIT)

@@ -20,7 +20,7 @@ class RelayProgramHook(BuildHookInterface[Any]):
             return
         sys.path.insert(0, self.root)  # this checkout's own sources, whatever is installed
         try:
-            from fleet.relay.bundle import make_bundle
+            from fleet.relay.archive.bundle import make_bundle
 
             content = make_bundle()
         finally:

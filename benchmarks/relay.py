@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.figures import Figure
-from fleet.relay.control import ask
-from fleet.relay.incoming import encode_file_meta
-from fleet.relay.outbound import Outbound, Parcel
-from fleet.relay.spool import Spool, Stored
+from fleet.relay.forward.outbound import Outbound, Parcel
+from fleet.relay.operate.control import ask
+from fleet.relay.receive.incoming import encode_file_meta
+from fleet.relay.spool.queue import Spool, Stored
 from fleet.relay.values import Decision, Destination, Endpoint, ReceivedInstance, StudyFacts
 
 ROOT: Final = Path(__file__).parents[1]

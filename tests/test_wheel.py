@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.relay.bundle import make_bundle
+from fleet.relay.archive.bundle import make_bundle
 
 ROOT = Path(__file__).parents[1]
 

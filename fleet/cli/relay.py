@@ -34,7 +34,7 @@ def _write_bundle(words: tuple[str, ...]) -> int:
         return 0
     if len(words) != 1 or words[0].startswith("-"):
         raise UsageError("fleet relay bundle FILE: name the one file to write (one that begins with - as ./-NAME)")
-    from fleet.relay.bundle import read_bundle  # it looks for pydicom, which nothing else here does
+    from fleet.relay.archive.bundle import read_bundle  # it looks for pydicom, which nothing else here does
 
     path = Path(words[0])
     try:

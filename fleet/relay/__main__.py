@@ -18,8 +18,8 @@ from typing import Any, NoReturn
 
 from fleet.errors import FleetError, UsageError
 from fleet.relay.config import read_config
-from fleet.relay.control import STATES, ask
-from fleet.relay.notify import Notifier
+from fleet.relay.operate.control import STATES, ask
+from fleet.relay.operate.notify import Notifier
 from fleet.relay.telling import Teller
 
 WRONG_USAGE = 64
@@ -104,7 +104,7 @@ def _carry_out(verb: str, path: Path, options: dict[str, Any]) -> int:
         return left(read_config(path).spool)
     config = read_config(path)
     if verb == "when":
-        from fleet.relay.route import describe  # zones are read by this verb and the daemon alone
+        from fleet.relay.route.decide import describe  # zones are read by this verb and the daemon alone
 
         route = config.route(options["route"])
         if route is None:
@@ -200,8 +200,8 @@ def left(folder: Path) -> int:
 
 def _count_still(folder: Path) -> dict[str, int]:
     """A spool that no relay has open; as its owner, so that root leaves no file in it that the relay cannot open."""
-    from fleet.relay.ledger import count_states
-    from fleet.relay.spool import Spool
+    from fleet.relay.operate.ledger import count_states
+    from fleet.relay.spool.queue import Spool
 
     owner = folder.stat()
     if os.geteuid() == 0 and owner.st_uid != 0:

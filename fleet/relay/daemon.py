@@ -17,22 +17,22 @@ from typing import Any, Final
 
 from fleet.dicom.errors import PeerError
 from fleet.errors import FleetError, UsageError
-from fleet.relay import ledger
-from fleet.relay.admission import Door, make_door
-from fleet.relay.commitments import take_report, tell_outcome
-from fleet.relay.committer import Committer
 from fleet.relay.config import ConfigError, read_config
-from fleet.relay.control import OPEN_STATES, Control
-from fleet.relay.forward import Surroundings, Worker, make_workers
-from fleet.relay.metrics import format_metrics
-from fleet.relay.notify import Notifier
-from fleet.relay.outbound import Parcel
-from fleet.relay.receive import Receiver
-from fleet.relay.reidentify import Question, read_questions, reidentify
-from fleet.relay.route import next_backup
+from fleet.relay.forward.commitments import take_report, tell_outcome
+from fleet.relay.forward.outbound import Parcel
+from fleet.relay.forward.senders import Surroundings, Worker, make_workers
+from fleet.relay.operate import ledger
+from fleet.relay.operate.control import OPEN_STATES, Control
+from fleet.relay.operate.metrics import format_metrics
+from fleet.relay.operate.notify import Notifier
+from fleet.relay.operate.reidentify import Question, read_questions, reidentify
+from fleet.relay.receive.admission import Door, make_door
+from fleet.relay.receive.committer import Committer
+from fleet.relay.receive.loop import Receiver
+from fleet.relay.route.decide import next_backup
 from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, read_key, resolve_names
 from fleet.relay.secure import make_server_context
-from fleet.relay.spool import Spool, Task
+from fleet.relay.spool.queue import Spool, Task
 from fleet.relay.store_command import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS
 from fleet.relay.telling import Teller
 from fleet.relay.values import Config, Quarantine

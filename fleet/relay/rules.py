@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, Final
 
 from fleet.dicom.keywords import find_tag
-from fleet.relay.forward import make_plain_parcel, read_data_set_offset
-from fleet.relay.outbound import Parcel
-from fleet.relay.route import check_schedules, decide
+from fleet.relay.forward.outbound import Parcel
+from fleet.relay.forward.senders import make_plain_parcel, read_data_set_offset
+from fleet.relay.route.decide import check_schedules, decide
 from fleet.relay.secure import check_server_tls, check_tls
-from fleet.relay.spool import Spool, SpoolError, Task, hash_file
+from fleet.relay.spool.queue import Spool, SpoolError, Task, hash_file
 from fleet.relay.telling import Teller
 from fleet.relay.values import (
     Config,
@@ -41,7 +41,7 @@ def load_transform() -> Any:
     """The module of transformations, which brings a DICOM library along; None where that is not installed."""
     if importlib.util.find_spec("pydicom") is None:
         return None
-    return importlib.import_module("fleet.relay.transform")
+    return importlib.import_module("fleet.relay.transform.steps")
 
 
 def check_built(config: Config, transform: Any) -> tuple[str, ...]:

@@ -47,6 +47,6 @@ def read_programs(inventory: Inventory) -> Mapping[str, Program]:
     """The files that hosts of this inventory get as they are: the relay's program where there is a relay."""
     if not any(entity.engine == "relay" and entity.instances for entity in inventory.entities):
         return {}
-    from fleet.relay.bundle import read_bundle  # in a checkout it is made now, which looks for pydicom
+    from fleet.relay.archive.bundle import read_bundle  # in a checkout it is made now, which looks for pydicom
 
     return {PROGRAM_NAME: make_program(read_bundle())}

@@ -26,8 +26,8 @@ PLANTED = {
     "pynetdicom": ("fleet/verify/sweep.py", "import pynetdicom"),
     "click": ("fleet/report/text.py", "import rich"),
     "push-and-verify": ("fleet/push/apply.py", "import fleet.verify.sweep"),
-    "relay-alone": ("fleet/relay/receive.py", "import fleet.inventory.model"),
-    "relay-sqlite": ("fleet/relay/ledger.py", "import sqlite3"),
+    "relay-alone": ("fleet/relay/receive/loop.py", "import fleet.inventory.model"),
+    "relay-sqlite": ("fleet/relay/operate/ledger.py", "import sqlite3"),
     "plan-not-push": ("fleet/plan/decide.py", "import fleet.push.apply"),
 }
 

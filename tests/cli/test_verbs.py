@@ -14,7 +14,7 @@ import pytest
 from fleet.documents.packaged import list_schemas
 from fleet.push.host_keys import HostKey
 from fleet.push.ssh import connector
-from fleet.relay.bundle import make_bundle
+from fleet.relay.archive.bundle import make_bundle
 from tests.cli.conftest import box
 from tests.cli.doors import Door, spawn
 from tests.verify.peers import Peer, answer_well, serving

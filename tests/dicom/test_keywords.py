@@ -27,12 +27,12 @@ def test_the_tables_are_read_from_inside_an_archive_too(tmp_path: Path) -> None:
     package, archive = Path(keywords.__file__).parent, tmp_path / "relay.zip"
     with ZipFile(archive, "w") as file:
         rooms = (package, package.parent / "relay")
-        files = [path for room in rooms for suffix in ("*.py", "*.txt") for path in room.glob(suffix)]
+        files = [path for room in rooms for suffix in ("*.py", "*.txt") for path in room.rglob(suffix)]
         for path in (package.parent / "__init__.py", package.parent / "errors.py", *files):
             file.write(path, str(path.relative_to(package.parent.parent)))
     program = (
         "from fleet.dicom.keywords import find_tag\n"
-        "from fleet.relay.deidentify_table import read_table, read_words, read_safe_private\n"
+        "from fleet.relay.transform.table import read_table, read_words, read_safe_private\n"
         "print(find_tag('PatientName'), len(read_table()), 'chest' in read_words(), len(read_safe_private()))\n"
     )
     done = subprocess.run(

@@ -13,8 +13,8 @@ from typing import Any
 
 from pydicom import dcmread
 
-from fleet.relay.forward import read_data_set_offset
-from fleet.relay.outbound import AssociationFailed, Outbound, Parcel
+from fleet.relay.forward.outbound import AssociationFailed, Outbound, Parcel
+from fleet.relay.forward.senders import read_data_set_offset
 from fleet.relay.values import Destination, Endpoint
 from fleet.targets.relay import PROGRAM, PYTHON
 from tests.lab.hospital import Hospital, wait_until

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fleet.relay.admission import make_door
-from fleet.relay.committer import Committer
 from fleet.relay.config import parse_config
-from fleet.relay.incoming import encode_file_meta
-from fleet.relay.receive import Receiver
-from fleet.relay.spool import Spool
+from fleet.relay.receive.admission import make_door
+from fleet.relay.receive.committer import Committer
+from fleet.relay.receive.incoming import encode_file_meta
+from fleet.relay.receive.loop import Receiver
+from fleet.relay.spool.queue import Spool
 from fleet.relay.telling import Teller
 from fleet.relay.values import Config, Decision, ReceivedInstance, StudyFacts
 from tests.relay.configs import make_document

@@ -8,8 +8,8 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.relay.incoming import encode_file_meta
-from fleet.relay.outbound import AssociationFailed, Outbound, Parcel
+from fleet.relay.forward.outbound import AssociationFailed, Outbound, Parcel
+from fleet.relay.receive.incoming import encode_file_meta
 from fleet.relay.values import Destination, Endpoint
 from tests.relay.house import CT, EXPLICIT, make_data_set
 from tests.relay.sink import Script

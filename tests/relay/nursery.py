@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 import fleet.relay.daemon as relay
-from fleet.relay.notify import Notifier
+from fleet.relay.operate.notify import Notifier
 from fleet.relay.rules import load_transform
 from fleet.relay.telling import Teller
 

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from fleet.relay.spool import Spool
+from fleet.relay.spool.queue import Spool
 from tests.relay.load import Senders, check_delivery, make_noise
 from tests.relay.process import Relay, free_port, wait_for
 from tests.relay.sink import Script, sinking

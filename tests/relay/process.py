@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fleet.relay.control import ask
-from fleet.relay.outbound import Outbound
+from fleet.relay.forward.outbound import Outbound
+from fleet.relay.operate.control import ask
 from fleet.relay.values import Destination, Endpoint
 from tests.relay.configs import make_destination, make_document
 from tests.relay.house import CT, EXPLICIT

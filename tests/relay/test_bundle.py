@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import FleetError
-from fleet.relay import bundle as bundle_module
-from fleet.relay.bundle import make_bundle, read_bundle
+from fleet.relay.archive import bundle as bundle_module
+from fleet.relay.archive.bundle import make_bundle, read_bundle
 from tests.relay.configs import make_destination, make_document, make_route
 from tests.relay.process import free_port, wait_for
 

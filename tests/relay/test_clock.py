@@ -13,7 +13,7 @@ import pytest
 
 from fleet.relay.config import parse_config
 from fleet.relay.rules import Rules, judge_schedules
-from fleet.relay.spool import Spool
+from fleet.relay.spool.queue import Spool
 from fleet.relay.telling import Teller
 from fleet.relay.values import Config, ReceivedInstance, StudyFacts
 from tests.relay.configs import make_destination, make_document, make_route

@@ -18,11 +18,11 @@ from fleet.dicom.commitment import (
 )
 from fleet.dicom.items import PresentationContextRQ, RoleSelection, UserInformation
 from fleet.dicom.pdu import AssociateAC, AssociateRQ, DataTF, PduReader, PresentationDataValue, decode_pdu
-from fleet.relay import ledger
-from fleet.relay.commitments import RESULT_S, record_asked, record_report
-from fleet.relay.forward import Worker
-from fleet.relay.outbound import Outbound
-from fleet.relay.outcome import MAX_ATTEMPTS
+from fleet.relay.forward.commitments import RESULT_S, record_asked, record_report
+from fleet.relay.forward.outbound import Outbound
+from fleet.relay.forward.outcome import MAX_ATTEMPTS
+from fleet.relay.forward.senders import Worker
+from fleet.relay.operate import ledger
 from fleet.relay.store_command import decode_command
 from fleet.relay.values import Destination, Endpoint
 from tests.relay.configs import make_destination
@@ -112,7 +112,7 @@ def test_without_a_report_it_is_asked_again_and_never_forgotten(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # T62
-    monkeypatch.setattr("fleet.relay.forward.REPORT_S", 0.2)
+    monkeypatch.setattr("fleet.relay.forward.senders.REPORT_S", 0.2)
     with sinking(Script(commit=lambda _asked: None)) as script:
         bench = bench_with(tmp_path, script, 1)
         bench.worker.work()

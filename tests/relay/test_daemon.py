@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.relay.__main__ import main
-from fleet.relay.spool import Spool
+from fleet.relay.spool.queue import Spool
 from tests.relay.configs import make_document, make_route
 from tests.relay.house import make_data_set
 from tests.relay.process import ROOT, Relay, relaying, wait_for

@@ -19,11 +19,11 @@ from pydicom.sr.codedict import codes
 from pydicom.tag import Tag
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
-from fleet.relay.deidentify import check_deidentify
-from fleet.relay.deidentify_keys import Pseudonyms
-from fleet.relay.deidentify_table import COLUMNS, OPTION_CODES, PROFILE_CODE, Row, read_safe_private, read_table
-from fleet.relay.deidentify_values import clean_text, shift_values
-from fleet.relay.transform import transform
+from fleet.relay.transform.deidentify import check_deidentify
+from fleet.relay.transform.keys import Pseudonyms
+from fleet.relay.transform.stand_ins import clean_text, shift_values
+from fleet.relay.transform.steps import transform
+from fleet.relay.transform.table import COLUMNS, OPTION_CODES, PROFILE_CODE, Row, read_safe_private, read_table
 from fleet.relay.values import Deidentify, Quarantine, Transformed
 from tests.relay.instances import KEY, PIXELS, make_ct, make_route, write
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from fleet.relay.incoming import encode_file_meta
-from fleet.relay.outbound import AssociationFailed, Outbound, Parcel
+from fleet.relay.forward.outbound import AssociationFailed, Outbound, Parcel
+from fleet.relay.receive.incoming import encode_file_meta
 from fleet.relay.values import Destination, Endpoint
 from tests.relay.house import CT, EXPLICIT
 from tests.relay.load import check_delivery, make_noise

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from fleet.dicom.pdu import AssociateRJ
-from fleet.relay import ledger
-from fleet.relay.forward import Surroundings, Worker, make_plain_parcel, read_data_set_offset
-from fleet.relay.incoming import encode_file_meta
-from fleet.relay.outbound import MAX_CONTEXTS, Outbound, Parcel, make_request
-from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
-from fleet.relay.spool import Spool, Stored, Task, hash_file
+from fleet.relay.forward.outbound import MAX_CONTEXTS, Outbound, Parcel, make_request
+from fleet.relay.forward.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
+from fleet.relay.forward.senders import Surroundings, Worker, make_plain_parcel, read_data_set_offset
+from fleet.relay.operate import ledger
+from fleet.relay.receive.incoming import encode_file_meta
+from fleet.relay.spool.queue import Spool, Stored, Task, hash_file
 from fleet.relay.telling import Teller
 from fleet.relay.values import Decision, Destination, Endpoint, ReceivedInstance, StudyFacts, Tls
 from tests.relay.house import CT, EXPLICIT, make_data_set

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fleet.inventory import model
 from fleet.inventory import schedule as inventory_schedule
-from fleet.relay.hours import (
+from fleet.relay.route.hours import (
     DAYS,
     UnreadableScheduleError,
     find_changes,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.relay import ledger
-from fleet.relay.marks import Mark, Marks
-from fleet.relay.spool import Spool
+from fleet.relay.operate import ledger
+from fleet.relay.spool.marks import Mark, Marks
+from fleet.relay.spool.queue import Spool
 from tests.relay.sink import Script, sinking
 from tests.relay.test_forward import Bench
 

@@ -15,10 +15,10 @@ import pytest
 
 from fleet.dicom.items import PresentationContextRQ
 from fleet.dicom.pdu import AssociateRQ, DataTF, PresentationDataValue
-from fleet.relay.admission import VERIFICATION_UID
-from fleet.relay.incoming import encode_file_meta
-from fleet.relay.outbound import AssociationFailed, Outbound, Parcel
-from fleet.relay.places import may_associate
+from fleet.relay.forward.outbound import AssociationFailed, Outbound, Parcel
+from fleet.relay.receive.admission import VERIFICATION_UID
+from fleet.relay.receive.incoming import encode_file_meta
+from fleet.relay.receive.places import may_associate
 from fleet.relay.values import Destination, Endpoint
 from tests.relay.house import CT, EXPLICIT, House, element, make_data_set, make_file, receiving
 

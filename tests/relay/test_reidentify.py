@@ -8,9 +8,9 @@ import pytest
 
 from fleet.errors import UsageError
 from fleet.relay.__main__ import main
-from fleet.relay.deidentify_keys import Pseudonyms
-from fleet.relay.reidentify import Question, read_questions, reidentify
-from fleet.relay.spool import Spool
+from fleet.relay.operate.reidentify import Question, read_questions, reidentify
+from fleet.relay.spool.queue import Spool
+from fleet.relay.transform.keys import Pseudonyms
 from tests.relay.configs import make_route
 from tests.relay.house import make_data_set
 from tests.relay.process import relaying, wait_for

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fleet.relay import ledger
 from fleet.relay.daemon import Daemon, Outside
-from fleet.relay.notify import Notifier
-from fleet.relay.spool import Spool
+from fleet.relay.operate import ledger
+from fleet.relay.operate.notify import Notifier
+from fleet.relay.spool.queue import Spool
 from fleet.relay.telling import Teller
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 from tests.relay.configs import make_document

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.relay.route import check_schedules, choices_by_route, decide, describe, first_choice, next_backup
+from fleet.relay.route.decide import check_schedules, choices_by_route, decide, describe, first_choice, next_backup
 from fleet.relay.values import Decision, ReceivedInstance, Route, Schedule, StudyFacts, Target, When
 
 DAY = Schedule("Europe/Lisbon", ("Mon-Fri 08:00-20:00",), "Sun", ("2026-12-25",))

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from fleet.relay.__main__ import main
-from fleet.relay.outbound import AssociationFailed, Outbound
+from fleet.relay.forward.outbound import AssociationFailed, Outbound
 from fleet.relay.secure import check_server_tls, check_tls, make_server_context
 from fleet.relay.values import Destination, Endpoint, ReceiveTls, Tls
 from tests.relay.configs import make_document
@@ -151,7 +151,7 @@ def test_who_dribbles_a_handshake_is_ended_and_keeps_nobody_waiting(
     tmp_path: Path, papers: Papers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """T69: silent, dribbling and half-shaken connections, from strangers and from the modality's own address."""
-    monkeypatch.setattr("fleet.relay.connection.REQUEST_S", 0.5)
+    monkeypatch.setattr("fleet.relay.receive.connection.REQUEST_S", 0.5)
     with receiving(tmp_path / "spool", secure=make_server_context(papers.server())) as house:
         socks = []
         for number in range(120):
@@ -173,7 +173,7 @@ def test_who_dribbles_a_handshake_is_ended_and_keeps_nobody_waiting(
 def test_a_peer_that_shook_hands_and_says_nothing_is_ended(
     tmp_path: Path, papers: Papers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.relay.connection.REQUEST_S", 0.5)
+    monkeypatch.setattr("fleet.relay.receive.connection.REQUEST_S", 0.5)
     with (
         receiving(tmp_path / "spool", secure=make_server_context(papers.server())) as house,
         _handshake(house, papers, ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3) as sock,

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import UsageError
-from fleet.relay import ledger
+from fleet.relay.operate import ledger
 from fleet.relay.rules import read_key
-from fleet.relay.spool import Spool, SpoolError, SpoolFullError, Stored
+from fleet.relay.spool.queue import Spool, SpoolError, SpoolFullError, Stored
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 
 

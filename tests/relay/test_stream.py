@@ -6,7 +6,7 @@ from hypothesis import given
 
 from fleet.dicom.errors import InvalidValueError, PduTooLongError, PeerError, UnrecognizedPduError
 from fleet.dicom.pdu import DataTF, PresentationDataValue, ReleaseRQ, encode_pdu
-from fleet.relay.stream import Fragment, PduStream
+from fleet.relay.receive.stream import Fragment, PduStream
 
 Told = list[bytes | tuple[int, bool, bytes, bool]]
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.relay.forward import Shared, Worker
-from fleet.relay.outcome import Circuit
-from fleet.relay.throttle import Meter, Throttle
+from fleet.relay.forward.outcome import Circuit
+from fleet.relay.forward.senders import Shared, Worker
+from fleet.relay.forward.throttle import Meter, Throttle
 from fleet.relay.values import Rate, Schedule
 from tests.relay.house import make_data_set
 from tests.relay.sink import Script, sinking

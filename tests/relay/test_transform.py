@@ -21,8 +21,8 @@ from pydicom.uid import (
     JPEGBaseline8Bit,
 )
 
-import fleet.relay.transform as transform_module
-from fleet.relay.transform import check_transform, transform
+import fleet.relay.transform.steps as transform_module
+from fleet.relay.transform.steps import check_transform, transform
 from fleet.relay.values import (
     CopyEdit,
     Deidentify,
@@ -139,7 +139,7 @@ def test_any_byte_of_a_header_may_be_wrong_and_nothing_is_raised_nor_said_aloud(
 
 
 def test_a_deflate_bomb_stops_at_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.relay.transform_file._LONGEST_INFLATED", 1 << 20)
+    monkeypatch.setattr("fleet.relay.transform.file._LONGEST_INFLATED", 1 << 20)
     source = write(tmp_path / "in.dcm", make_ct(), DeflatedExplicitVRLittleEndian)
     content = source.read_bytes()
     start = 144 + int.from_bytes(content[140:144], "little")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import FleetError
-from fleet.relay.unpack import open_library
+from fleet.relay.archive.unpack import open_library
 
 
 @pytest.fixture

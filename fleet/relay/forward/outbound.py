@@ -34,7 +34,7 @@ from fleet.dicom.items import (
     UserInformation,
 )
 from fleet.dicom.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, DataTF, Pdu, PresentationDataValue, ReleaseRP
-from fleet.relay.admission import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, VERIFICATION_UID
+from fleet.relay.receive.admission import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, VERIFICATION_UID
 from fleet.relay.secure import wrap
 from fleet.relay.store_command import C_ECHO_RQ, CommandSet, decode_command, encode_response, encode_store_rq
 from fleet.relay.values import Destination, Endpoint

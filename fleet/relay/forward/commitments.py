@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleet.dicom.commitment import Reference, Report, decode_report
-from fleet.relay.outcome import MAX_ATTEMPTS
-from fleet.relay.spool import Spool
+from fleet.relay.forward.outcome import MAX_ATTEMPTS
+from fleet.relay.spool.queue import Spool
 
 RESULT_S: Final = 600.0  # without a report after so long it is asked again
 RETRY_S: Final = 60.0

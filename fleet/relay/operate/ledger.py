@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet.errors import UsageError
-from fleet.relay.outcome import LONGEST_PAUSE_S
-from fleet.relay.spool import Spool
+from fleet.relay.forward.outcome import LONGEST_PAUSE_S
+from fleet.relay.spool.queue import Spool
 
 MAX_ROWS: Final = 1000
 _LONGEST_PAUSE_S: Final = 2 * LONGEST_PAUSE_S

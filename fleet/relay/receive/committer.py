@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final, Protocol
 
-from fleet.relay.admission import is_uid
 from fleet.relay.header import (
     MODALITY,
     SOP_CLASS_UID,
@@ -20,8 +19,9 @@ from fleet.relay.header import (
     HeaderError,
     read_texts,
 )
-from fleet.relay.incoming import Incoming, Refusal, refuse_for
-from fleet.relay.spool import Decide, Spool, SpoolFullError, Stored, sync_folder
+from fleet.relay.receive.admission import is_uid
+from fleet.relay.receive.incoming import Incoming, Refusal, refuse_for
+from fleet.relay.spool.queue import Decide, Spool, SpoolFullError, Stored, sync_folder
 from fleet.relay.store_command import CANNOT_UNDERSTAND, DATA_SET_MISMATCH, OUT_OF_RESOURCES
 from fleet.relay.telling import Teller
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts

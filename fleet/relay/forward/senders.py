@@ -16,8 +16,7 @@ from typing import Final
 
 from fleet.dicom.commitment import Reference
 from fleet.dicom.errors import PeerError
-from fleet.relay.admission import VERIFICATION_UID
-from fleet.relay.commitments import (
+from fleet.relay.forward.commitments import (
     RESULT_S,
     RETRY_S,
     claim_uncommitted,
@@ -25,8 +24,7 @@ from fleet.relay.commitments import (
     take_report,
     tell_outcome,
 )
-from fleet.relay.header import IMPLICIT_LITTLE
-from fleet.relay.outbound import (
+from fleet.relay.forward.outbound import (
     BLOCK_BYTES,
     COMMITMENT,
     MAX_CONTEXTS,
@@ -36,11 +34,13 @@ from fleet.relay.outbound import (
     Pacing,
     Parcel,
 )
-from fleet.relay.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
-from fleet.relay.spool import LANES, Spool, Task
+from fleet.relay.forward.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
+from fleet.relay.forward.throttle import Meter, Throttle
+from fleet.relay.header import IMPLICIT_LITTLE
+from fleet.relay.receive.admission import VERIFICATION_UID
+from fleet.relay.spool.queue import LANES, Spool, Task
 from fleet.relay.store_command import INVALID_ARGUMENT, SUCCESS
 from fleet.relay.telling import Teller
-from fleet.relay.throttle import Meter, Throttle
 from fleet.relay.values import Destination, Quarantine
 
 BATCH: Final = 200

@@ -18,7 +18,7 @@ from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID_dictionary
 
-from fleet.relay.deidentify_content import (
+from fleet.relay.transform.content import (
     UncleanableError,
     clean_code,
     clean_content,
@@ -26,8 +26,9 @@ from fleet.relay.deidentify_content import (
     is_code,
     make_dummy_items,
 )
-from fleet.relay.deidentify_keys import Pseudonyms
-from fleet.relay.deidentify_table import (
+from fleet.relay.transform.keys import Pseudonyms
+from fleet.relay.transform.stand_ins import TEXTS, clean_text, make_dummy, shift_values, split_words
+from fleet.relay.transform.table import (
     COLUMNS,
     OPTION_CODES,
     PROFILE_CODE,
@@ -38,7 +39,6 @@ from fleet.relay.deidentify_table import (
     read_safe_private,
     read_words,
 )
-from fleet.relay.deidentify_values import TEXTS, clean_text, make_dummy, shift_values, split_words
 from fleet.relay.values import Deidentify
 
 PSEUDONYM_VRS: Final = frozenset({"LO", "SH", "PN", "UC"})

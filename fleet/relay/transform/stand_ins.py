@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from datetime import date, timedelta
 from typing import Any, Final
 
-from fleet.relay.deidentify_table import read_words
+from fleet.relay.transform.table import read_words
 
 DUMMY_TEXT: Final = "ANONYMIZED"
 # A dummy of each VR, valid by PS3.5 table 6.2-1.

@@ -10,9 +10,9 @@ from typing import Any, Final
 
 from fleet.dicom.keywords import find_tag
 from fleet.errors import UsageError
-from fleet.relay.deidentify_keys import Pseudonyms
 from fleet.relay.header import HeaderError, read_texts
-from fleet.relay.spool import Spool
+from fleet.relay.spool.queue import Spool
+from fleet.relay.transform.keys import Pseudonyms
 
 _ASKED: Final = ("PatientID", "PatientName", "AccessionNumber", "StudyID", "SeriesInstanceUID")
 

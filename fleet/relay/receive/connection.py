@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
-from fleet.relay.inbound import Inbound
+from fleet.relay.receive.inbound import Inbound
 
 REQUEST_S: Final = 10.0
 IDLE_S: Final = 300.0

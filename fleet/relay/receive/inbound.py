@@ -13,9 +13,10 @@ from fleet.dicom.commitment import COMMITMENT_UID, N_EVENT_REPORT_RQ
 from fleet.dicom.errors import InvalidValueError, LocalUseError, PeerError, UnexpectedPduError, UnrecognizedPduError
 from fleet.dicom.pdu import Abort, AssociateRJ, AssociateRQ, DataTF, PresentationDataValue, ReleaseRQ
 from fleet.dicom.state import State
-from fleet.relay.admission import VERIFICATION_UID, Admitted, Context, is_uid
-from fleet.relay.committer import Arrival
-from fleet.relay.incoming import Incoming, Refusal
+from fleet.relay.receive.admission import VERIFICATION_UID, Admitted, Context, is_uid
+from fleet.relay.receive.committer import Arrival
+from fleet.relay.receive.incoming import Incoming, Refusal
+from fleet.relay.receive.stream import Fragment, PduStream
 from fleet.relay.store_command import (
     C_CANCEL_RQ,
     C_ECHO_RQ,
@@ -29,7 +30,6 @@ from fleet.relay.store_command import (
     decode_command,
     encode_response,
 )
-from fleet.relay.stream import Fragment, PduStream
 
 MAX_COMMAND_BYTES: Final = 4096
 MAX_REPORT_BYTES: Final = 1_048_576

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 
-from fleet.relay.hours import (
+from fleet.relay.route.hours import (
     DAYS,
     HORIZON,
     Hours,

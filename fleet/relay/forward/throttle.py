@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
-from fleet.relay.hours import is_open, parse_hours
+from fleet.relay.route.hours import is_open, parse_hours
 from fleet.relay.values import Rate
 
 METER_S: Final = 60

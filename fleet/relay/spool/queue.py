@@ -27,7 +27,7 @@ from typing import Any, Final
 
 from fleet.dicom.commitment import Reference
 from fleet.errors import FleetError
-from fleet.relay.marks import Mark, Marks
+from fleet.relay.spool.marks import Mark, Marks
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 
 VERSION: Final = 3

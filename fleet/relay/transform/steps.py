@@ -19,9 +19,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from fleet.relay.deidentify import CannotDeidentifyError, check_deidentify, clean_tail, deidentify
-from fleet.relay.transform_edit import CannotEditError, check_edit, check_require, edit_elements, require_elements
-from fleet.relay.transform_file import Opened, UnreadableInstanceError, open_instance, write_instance
+from fleet.relay.transform.deidentify import CannotDeidentifyError, check_deidentify, clean_tail, deidentify
+from fleet.relay.transform.edit import CannotEditError, check_edit, check_require, edit_elements, require_elements
+from fleet.relay.transform.file import Opened, UnreadableInstanceError, open_instance, write_instance
 from fleet.relay.values import Quarantine, Route, Transformed
 
 # PS3.5 9.1, but for leading zeros, which devices send; what an edit sets is judged by `transform_edit`.

@@ -16,13 +16,13 @@ from contextlib import suppress
 from typing import Final
 
 from fleet.dicom.pdu import AssociateRJ, AssociateRQ
-from fleet.relay.admission import BUSY, TOO_MANY, Admitted, Context, Door
-from fleet.relay.committer import Arrival, Committer
-from fleet.relay.connection import FLUSH_S, Connection, Gone, NotNow, make_secure
-from fleet.relay.inbound import House, Inbound, TakeReport
-from fleet.relay.incoming import Incoming, Refusal
-from fleet.relay.places import MAX_STRANGERS, choose_victim, may_associate
-from fleet.relay.spool import Spool
+from fleet.relay.receive.admission import BUSY, TOO_MANY, Admitted, Context, Door
+from fleet.relay.receive.committer import Arrival, Committer
+from fleet.relay.receive.connection import FLUSH_S, Connection, Gone, NotNow, make_secure
+from fleet.relay.receive.inbound import House, Inbound, TakeReport
+from fleet.relay.receive.incoming import Incoming, Refusal
+from fleet.relay.receive.places import MAX_STRANGERS, choose_victim, may_associate
+from fleet.relay.spool.queue import Spool
 from fleet.relay.store_command import OUT_OF_RESOURCES, UNRECOGNIZED_OPERATION, CommandSet
 from fleet.relay.telling import Teller
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet.errors import FleetError
-from fleet.relay.unpack import UNPACKED
+from fleet.relay.archive.unpack import UNPACKED
 
 _EPOCH: Final = (1980, 1, 1, 0, 0, 0)
 _PARTS: Final = ("relay", "dicom")
@@ -28,7 +28,7 @@ _OURS: Final = frozenset({".py", ".txt"})
 # The library that is shipped, and no other: what hosts run must not depend on what lay about where it was built.
 LIBRARY: Final = "pydicom"
 LIBRARY_VERSION: Final = "3.0.2"
-SHIPPED: Final = Path(__file__).parents[1] / "fleet-relay.pyz"
+SHIPPED: Final = Path(__file__).parents[2] / "fleet-relay.pyz"
 _SHEBANG: Final = b"#!/usr/bin/env python3\n"
 _MAIN: Final = '''\
 """Starts the relay from inside its archive."""
@@ -42,7 +42,7 @@ if sys.version_info < (3, 11):
 
 def start():
     from fleet.errors import FleetError
-    from fleet.relay.unpack import open_library
+    from fleet.relay.archive.unpack import open_library
 
     try:
         with open_library(__file__, sys.argv[1:], os.environ.get("CACHE_DIRECTORY")):
@@ -83,7 +83,7 @@ def make_bundle() -> bytes:
 
 def _entries() -> Iterator[tuple[str, bytes]]:
     yield "__main__.py", _MAIN.encode()
-    ours = Path(__file__).parents[1]
+    ours = Path(__file__).parents[2]
     for name in _ALONE:
         yield f"fleet/{name}", (ours / name).read_bytes()
     for part in _PARTS:

@@ -150,5 +150,5 @@ def read_words() -> frozenset[str]:
 
 
 def _lines(name: str) -> list[str]:
-    text = files("fleet.relay").joinpath(name).read_text(encoding="utf-8")
+    text = files("fleet.relay.transform").joinpath(name).read_text(encoding="utf-8")
     return [line for line in text.splitlines() if line and not line.startswith("#")]

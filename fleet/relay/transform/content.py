@@ -11,7 +11,7 @@ from typing import Final
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 
-from fleet.relay.deidentify_values import DUMMY_TEXT, clean_text
+from fleet.relay.transform.stand_ins import DUMMY_TEXT, clean_text
 
 # Designators of PS3.16 table 8-1 whose codes anybody can look up, so that none is made up by a hospital.
 PUBLIC_SCHEMES: Final = frozenset(

@@ -1,0 +1,1 @@
+"""The relay as one file, `fleet-relay.pyz`: made, and unpacked."""

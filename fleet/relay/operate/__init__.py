@@ -1,0 +1,1 @@
+"""What operators ask of a relay, and what it tells them."""

@@ -1,0 +1,1 @@
+"""Receiving: connections, associations, and instances on their way to the disk."""

@@ -1,0 +1,1 @@
+"""Where an instance goes, by what it is and by the hour."""

@@ -44,6 +44,25 @@ def host_rows(names: Sequence[str], **more: str) -> str:
     return f"hosts:\n{rows}"
 
 
+VIRTUAL = "127.0.30.100"
+
+
+def virtual_pair(front: str) -> str:
+    """An archive on two of the hosts, and one address before them; `front` says what serves that address."""
+    return f"""\
+entities:
+  - ae_title: PACS
+    kind: archive
+    provides: [verification, storage]
+    instances: [{{host: north-1, port: 11112}}, {{host: north-2, port: 11112}}]
+virtual_services:
+  - name: pacs
+    entity: PACS
+    addresses: [{VIRTUAL}/8]
+    port: 104
+{front}"""
+
+
 NOTE = """\
 files:
   - {template: note.j2, path: /etc/note, mode: "0644", owner: root, where: all}

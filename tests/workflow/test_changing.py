@@ -17,7 +17,7 @@ from fleet.workflow import changing, story
 from fleet.workflow.changing import Batching
 from fleet.workflow.story import Permissions
 from tests.push.fake_host import FakeHost
-from tests.workflow.scenes import HEAD, NOTE, Scene, at_once, details, host_rows, in_ones, outcomes
+from tests.workflow.scenes import HEAD, NOTE, Scene, at_once, details, host_rows, in_ones, outcomes, virtual_pair
 
 
 def batches(scene: Scene) -> list[str]:
@@ -183,19 +183,6 @@ entities:
     instances: [{host: north-2, port: 11112}]
     run: {engine: storescp, storage_area: /var/lib/dcmtk/RECEIVER}
 """
-PAIR = """\
-entities:
-  - ae_title: PACS
-    kind: archive
-    provides: [verification, storage]
-    instances: [{host: north-1, port: 11112}, {host: north-2, port: 11112}]
-virtual_services:
-  - name: pacs
-    entity: PACS
-    addresses: [127.0.30.100/8]
-    port: 104
-    via: external
-"""
 
 
 def test_partners_are_never_changed_together(three: Scene) -> None:
@@ -230,7 +217,7 @@ def test_a_host_whose_partner_is_unreachable_is_not_begun(three: Scene) -> None:
 
 def test_of_a_pair_the_backup_is_changed_first(three: Scene) -> None:  # T36
     vrrp = "    vrrp: {interface: eth0, virtual_router_id: 7, priority: {north-1: 200, north-2: 100}}\n"
-    text = HEAD + host_rows(tuple(three.machines)) + PAIR.replace("via: external", "via: keepalived") + vrrp
+    text = HEAD + host_rows(tuple(three.machines)) + virtual_pair(f"    via: keepalived\n{vrrp}")
     three.write(text)
     reading = three.reading()
     order = changing.backups_first(reading, reading.inventory.hosts.values())

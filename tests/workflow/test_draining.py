@@ -15,23 +15,14 @@ from fleet.push.script import Script
 from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult, Transport
 from fleet.render.artifacts import RenderedHost, RenderedService
 from fleet.workflow.draining import Draining, DrainSettings, find_memberships, needs_drain
-from tests.workflow.scenes import HEAD, Scene, host_rows
+from tests.workflow.scenes import HEAD, VIRTUAL, Scene, host_rows, virtual_pair
 
-PAIR = """\
-entities:
-  - ae_title: PACS
-    kind: archive
-    provides: [verification, storage]
-    instances: [{host: north-1, port: 11112}, {host: north-2, port: 11112}]
-virtual_services:
-  - name: pacs
-    entity: PACS
-    addresses: [127.0.30.100/8]
-    port: 104
+BALANCED = virtual_pair(
+    """\
     via: haproxy
     vrrp: {interface: eth0, virtual_router_id: 7, priority: {north-1: 110, north-2: 100}}
 """
-VIRTUAL = "127.0.30.100"
+)
 RESTART = RestartUnit("pacs.service", UnitReason.CHANGED, "-", "-")
 SETTINGS = DrainSettings(2.0, 10.0, 1.0)
 
@@ -103,7 +94,7 @@ class Told:
         return [f"open here {self.world.count()}", "open through 0", held]
 
     def open_channel(self, address: str, port: int, *, deadline_s: float) -> ByteStream:
-        raise NotImplementedError
+        raise AssertionError(f"{self.name}: a drain asks and tells by scripts alone; it opens no channel to a service")
 
     def close(self) -> None:
         self.is_open = False
@@ -123,7 +114,7 @@ def carry_out(
     scene: Scene, world: World, plan: HostPlan, ending: HostOutcome | None = None
 ) -> tuple[HostOutcome, list[str]]:
     """What became of the host, and what the report says beside it."""
-    scene.write(HEAD + host_rows(("north-1", "north-2", "north-3")) + PAIR)
+    scene.write(HEAD + host_rows(("north-1", "north-2", "north-3")) + BALANCED)
     inventory = scene.reading().inventory
     draining = Draining(inventory, world, world.ask, world.heard.append)
 
@@ -157,7 +148,7 @@ def test_a_host_that_serves_behind_no_address_and_one_that_is_only_read_are_left
 
 
 def test_an_appliance_in_front_is_not_ours_to_tell(scene: Scene) -> None:
-    scene.write(HEAD + host_rows(("north-1", "north-2")) + PAIR.partition("    via:")[0] + "    via: external\n")
+    scene.write(HEAD + host_rows(("north-1", "north-2")) + virtual_pair("    via: external\n"))
     assert find_memberships(scene.reading().inventory, "north-1") == ()
 
 

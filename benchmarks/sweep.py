@@ -91,7 +91,7 @@ def run_client(tools: Tools, count: int = TARGETS) -> float:
 
 def sweep_recorded(folder: Path, count: int) -> float:
     """Dialogues a second with results kept and recorded in a history, in this process."""
-    from fleet.report.history import open_history
+    from fleet.report.history.opening import open_history
     from fleet.verify.values import Timeouts
     from fleet.workflow.context import Context
     from fleet.workflow.ledger import Ledger
@@ -241,7 +241,7 @@ def measure_misbehaving(folder: Path) -> Iterator[Figure]:
 
 def count_results(path: Path) -> dict[str, int]:
     """What the last run's results in a history were."""
-    from fleet.report.history import open_history
+    from fleet.report.history.opening import open_history
     from fleet.report.summary import count_outcomes
 
     with open_history(path) as history:

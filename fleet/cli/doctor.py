@@ -9,7 +9,7 @@ from click.core import ParameterSource
 from fleet.cli.connect import open_connector
 from fleet.cli.door import Door, door
 from fleet.errors import EmptySelection, HistoryError, UnreadableFile
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.text import count_of
 from fleet.workflow.context import Context
 from fleet.workflow.examining import Finding, examine_here, examine_hosts

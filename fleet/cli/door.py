@@ -70,7 +70,7 @@ class Door:
         """The limit, with `@failed` looked up in history among the runs of this fleet."""
         if self.limit != "@failed":
             return self.limit
-        from fleet.report.history import open_history  # only who asks for the last failures opens a history
+        from fleet.report.history.opening import open_history  # only who asks for the last failures opens a history
         from fleet.workflow.reading import require_failed
 
         with open_history(self.history, create=False) as history:

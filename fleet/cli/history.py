@@ -9,7 +9,7 @@ import click
 
 from fleet.cli.door import Door, door
 from fleet.errors import EmptySelection, UsageError
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.journal import journal_of, read_alone
 from fleet.report.journal_check import check_journal, describe, parse_head
 from fleet.report.palette import COLOR, PLAIN

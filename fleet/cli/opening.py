@@ -4,7 +4,7 @@ from functools import partial
 
 from fleet.cli.connect import open_connector
 from fleet.cli.door import Door
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.story import Story

@@ -3,7 +3,7 @@
 import click
 
 from fleet.cli.door import Door, door
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.page import format_page
 from fleet.report.palette import COLOR, PLAIN
 from fleet.workflow.page import page_of

@@ -19,7 +19,7 @@ from fleet.cli.net import mask_error
 from fleet.cli.status import WRONG_USAGE
 from fleet.errors import FleetError, HistoryError, InvalidInventory, UsageError
 from fleet.report.alive import hold_run
-from fleet.report.history import History, open_history
+from fleet.report.history.opening import History, open_history
 from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, iter_sweep_json
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.summary import RunReport

@@ -8,7 +8,7 @@ import click
 from fleet.cli.door import Door, door
 from fleet.errors import EmptySelection, UsageError
 from fleet.inventory.model import Entity
-from fleet.report.history import History, open_history
+from fleet.report.history.opening import History, open_history
 from fleet.report.text import count_of
 from fleet.sheet import formats
 from fleet.sheet.changes import BoxStatus

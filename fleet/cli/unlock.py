@@ -8,7 +8,7 @@ from fleet.cli.connect import open_connector
 from fleet.cli.door import Door, door
 from fleet.errors import EmptySelection, UsageError
 from fleet.push.lock import LockReport, break_lock, observe_lock
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.workflow.chronicle import record_broken_lock
 from fleet.workflow.reading import read_all
 

@@ -15,7 +15,7 @@ from fleet.inventory.model import Inventory
 from fleet.push.pool import ConnectionPool
 from fleet.push.ssh.connector import SshConnector
 from fleet.push.transport import Connector
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.summary import RunReport
 from fleet.report.text import format_findings
 from fleet.workflow.context import Context

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from fleet.errors import HistoryError
-from fleet.report.history_file import make_private_folder
+from fleet.report.history.file import make_private_folder
 
 GENESIS: Final = "0" * 64
 _TAIL_BYTES: Final = 65_536

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import date
 
 from fleet.inventory.model import Waiver
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.palette import PLAIN, Palette
 from fleet.report.records import FailingSince, StoredRun
 from fleet.report.summary import BoxLine

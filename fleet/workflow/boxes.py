@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from fleet.inventory.model import Entity
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.records import SheetMark
 from fleet.report.summary import BoxLine
 from fleet.sheet.boxes import Sheet, find_boxes, is_box, make_sheet

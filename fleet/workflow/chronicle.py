@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.journal import Head, Journal, journal_of
 from fleet.report.summary import HostLine
 from fleet.workflow.context import Context

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from fleet.errors import InvalidInventory, Location, Problem, Severity
 from fleet.inventory.model import Inventory
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.validate.removal import CODE, check_removal, check_still_sent
 from fleet.workflow.context import Context
 from fleet.workflow.kept import open_snapshot

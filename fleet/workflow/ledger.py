@@ -15,7 +15,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from fleet.errors import FleetError, HistoryError, InvalidInventory, Problem
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.machine import make_run_summary
 from fleet.report.masking import mask_secrets
 from fleet.report.records import AppliedFleet, RunStart, Snapshot

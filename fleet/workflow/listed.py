@@ -9,7 +9,7 @@ from typing import Self
 from fleet.dicom.ae_title import check_ae_title, normalize_ae_title
 from fleet.errors import EmptySelection, InvalidInventory, Location, Problem, Severity, UnreadableFile
 from fleet.events import ItemFinished, StageStarted, ignore
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.summary import EchoLine
 from fleet.verify.values import EchoResult, EchoTarget, Timeouts
 from fleet.workflow.context import Context

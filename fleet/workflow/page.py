@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.page import Fleet, Page, make_page
 from fleet.workflow.boxes import boxes_by_hand
 from fleet.workflow.context import Context

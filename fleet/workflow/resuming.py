@@ -13,7 +13,7 @@ from fleet.push.outcome import Outcome
 from fleet.push.settle import SettleSettings, try_settle
 from fleet.push.transport import Connector
 from fleet.report.alive import is_at_work
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.summary import HostLine
 from fleet.workflow.changing import INTERRUPTED
 from fleet.workflow.context import Context

@@ -17,7 +17,7 @@ from fleet.plan.conceal import Concealer
 from fleet.plan.saved import SavedPlan
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.transport import Connector
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.machine import make_run
 from fleet.report.page import format_page
 from fleet.report.summary import RunReport

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from fleet.report.compare import compare_sweeps, format_comparison
-from fleet.report.history import History
+from fleet.report.history.opening import History
 from fleet.report.summary import EchoLine
 from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep

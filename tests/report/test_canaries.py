@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 import pytest
 
 from fleet.report.compare import compare_sweeps, format_comparison
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, format_sweep_json
 from fleet.report.page import Fleet, format_page, make_page
 from fleet.report.records import StoredRun

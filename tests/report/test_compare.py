@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fleet.report.compare import Comparison, compare_sweeps, format_comparison
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.summary import EchoLine
 from tests.report.rows import echo, start
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import HistoryError
-from fleet.report.history import History, open_history
+from fleet.report.history.opening import History, open_history
 from fleet.report.records import AppliedFleet, Snapshot
 from fleet.report.summary import EchoLine, FileChange, HostLine
 from tests.report.rows import echo, start

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import HistoryError, PlanStale
-from fleet.report import history_tables as tables
-from fleet.report.history import History, open_history
-from fleet.report.history_file import APPLICATION_ID, VERSION, check_file, rebuild_hint
+from fleet.report.history import tables
+from fleet.report.history.file import APPLICATION_ID, VERSION, check_file, rebuild_hint
+from fleet.report.history.opening import History, open_history
 from fleet.report.records import AppliedFleet, Snapshot
 from fleet.report.summary import HostLine
 from tests.report.rows import echo, start

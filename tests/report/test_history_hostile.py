@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import HistoryError
-from fleet.report.history import History, open_history
+from fleet.report.history.opening import History, open_history
 from fleet.report.records import AppliedFleet, Snapshot
 from fleet.report.summary import FileChange, HostLine
 from tests.report.rows import echo, start
@@ -69,7 +69,7 @@ def test_bytes_changed_anywhere_are_never_anything_but_an_answer_or_a_history_er
 WRITER = """
 import sys
 from pathlib import Path
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from tests.report.rows import echo, start
 for number in range(100000):
     with open_history(Path(sys.argv[1])) as history:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fleet.errors import HistoryError
-from fleet.report.history import open_history
-from fleet.report.history_file import APPLICATION_ID, VERSION
+from fleet.report.history.file import APPLICATION_ID, VERSION
+from fleet.report.history.opening import open_history
 from fleet.report.records import AppliedFleet, Snapshot
 from tests.report.rows import echo, start
 

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.errors import HistoryError
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.journal import GENESIS, Head, Journal, KnownHead, journal_of, read_alone, seal, unseal
 from fleet.report.journal_check import Checked, check_journal, parse_head
 

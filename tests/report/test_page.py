@@ -4,7 +4,7 @@ from datetime import date
 from pathlib import Path
 
 from fleet.inventory.model import Waiver
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.page import Fleet, find_ends, format_page, make_page
 from fleet.report.records import AppliedFleet
 from fleet.report.summary import BoxLine, HostLine

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from tests.verify.peers import answer_well, hang_after_accept, serving
 
 

@@ -12,7 +12,7 @@ from fleet.events import Event
 from fleet.inventory.model import Host, Inventory
 from fleet.plan.batches import FailureBudget
 from fleet.push.transport import Connector, Transport
-from fleet.report.history import History, open_history
+from fleet.report.history.opening import History, open_history
 from fleet.report.summary import RunReport
 from fleet.workflow.changing import Batching
 from fleet.workflow.context import Context

@@ -14,7 +14,7 @@ from itertools import count
 from fleet.errors import NetworkError
 from fleet.inventory.model import Host
 from fleet.push.transport import ByteStream, Transport
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.summary import RunReport
 from fleet.verify.settings import SweepSettings
 from fleet.verify.values import EchoResult, EchoTarget, Outcome

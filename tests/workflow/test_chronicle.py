@@ -16,7 +16,7 @@ from fleet.plan.saved import SavedPlan, format_saved_plan, pin_host
 from fleet.push.observe import observe_host
 from fleet.push.outcome import HostOutcome, Outcome
 from fleet.render.artifacts import RenderedFile, RenderedHost
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.journal import journal_of, read_alone
 from fleet.report.journal_check import check_journal
 from fleet.workflow.changing import Batching

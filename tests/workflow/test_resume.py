@@ -18,7 +18,7 @@ from fleet.plan.batches import FailureBudget
 from fleet.push import observe
 from fleet.push.settings import ApplySettings
 from fleet.report.alive import hold_run, is_at_work
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.journal import journal_of
 from fleet.report.summary import RunReport
 from fleet.workflow.changing import Batching

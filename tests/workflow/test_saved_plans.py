@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fleet.errors import BrokenPlan, FleetError
 from fleet.plan.saved import SCHEMA, format_saved_plan, parse_saved_plan
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.report.summary import RunReport
 from fleet.workflow.changing import Batching
 from fleet.workflow.plan_file import read_plan_file, write_plan_file

@@ -3,7 +3,7 @@
 import pytest
 
 from fleet.errors import HistoryError
-from fleet.report.history import open_history
+from fleet.report.history.opening import open_history
 from fleet.workflow.ledger import Ledger
 from fleet.workflow.story import Permissions, Story
 from fleet.workflow.sweeping import Asking

@@ -6,7 +6,7 @@ order is the order of a sweep; what is recorded at once lies together (`first_ro
 
 from typing import Final
 
-from fleet.report.history_file import APPLICATION_ID, VERSION
+from fleet.report.history.file import APPLICATION_ID, VERSION
 
 KNOWN_HOSTS: Final = (
     "CREATE TABLE known_hosts (host TEXT NOT NULL, fleet TEXT NOT NULL, run INTEGER NOT NULL REFERENCES runs (number), "

@@ -12,6 +12,7 @@ from fleet.errors import EmptySelection, UsageError
 from fleet.report.history.opening import open_history
 from fleet.report.journal import journal_of, read_alone
 from fleet.report.journal_check import check_journal, describe, parse_head
+from fleet.report.machine import read_stored_run
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.text import format_history, format_stored_run
 from fleet.sheet.safe import safe_text
@@ -51,7 +52,7 @@ def command(door: Door, run: str | None, number: int, verb: str | None, head: st
             }
             door.tell(json.dumps(rows, indent=1))
         else:
-            door.tell(format_stored_run(found, hosts, echoes, palette))
+            door.tell(format_stored_run(found, read_stored_run(found, hosts, echoes), palette))
     return 0
 
 

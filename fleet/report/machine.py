@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from html import escape
 from typing import Any, Final
 
-from fleet.errors import Location, Problem, Severity
+from fleet.errors import HistoryError, Location, Problem, Severity
 from fleet.report.echo_json import format_echo_json
+from fleet.report.records import StoredRun
 from fleet.report.summary import (
     BoxLine,
     DiffLine,
@@ -177,6 +178,22 @@ def make_run_summary(report: RunReport) -> Mapping[str, Any]:
         "notices": list(report.notices),
         "failure": report.failure,
     }
+
+
+def read_stored_run(run: StoredRun, hosts: Sequence[HostLine], echoes: Sequence[EchoLine]) -> RunReport:
+    """A run's report again, of its rows in the history and of what `make_run_summary` kept."""
+    try:
+        return RunReport(
+            *(run.start.verb, run.run_id, run.start.started_at, run.finished_at or ""),
+            problems=tuple(_read_problem(row) for row in run.summary.get("problem_lines", ())),
+            hosts=tuple(hosts),
+            echoes=echoes,
+            warnings=tuple(map(str, run.summary.get("warnings", ()))),
+            notices=tuple(map(str, run.summary.get("notices", ()))),
+            failure=str(run.summary.get("failure", "")),
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise HistoryError(f"run {run.run_id}: its summary is not what a fleet records ({error!r})") from error
 
 
 def make_problem(problem: Problem) -> Mapping[str, Any]:

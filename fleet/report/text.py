@@ -247,12 +247,16 @@ def format_run(
         format_findings([each for each in report.findings if not (error_is_told and _is_refusal(each))], palette),
         format_sweep(report, palette, all_results=verbose > 0),
         format_boxes(report.by_hand, report.unconfirmed, palette),
-        _text(f"{palette.paint('warn', 'warning:')} {safe_text(warning)}" for warning in report.warnings),
-        _text(safe_text(notice) for notice in report.notices),
-        _text([palette.paint("bad", safe_text(report.failure))] if report.failure and not error_is_told else ()),
+        *_remarks(report, palette, error_is_told=error_is_told),
         _text([_verdict(report, palette)]),
     )
     return "".join(parts)
+
+
+def _remarks(report: RunReport, palette: Palette, *, error_is_told: bool = False) -> Iterator[str]:
+    yield _text(f"{palette.paint('warn', 'warning:')} {safe_text(warning)}" for warning in report.warnings)
+    yield _text(safe_text(notice) for notice in report.notices)
+    yield _text([palette.paint("bad", safe_text(report.failure))] if report.failure and not error_is_told else ())
 
 
 def _is_refusal(finding: FindingLine) -> bool:
@@ -297,10 +301,8 @@ def _more(run: StoredRun) -> str:
     return "; ".join(part for part in (format_stored_counts(run), run.start.reason, short) if part)
 
 
-def format_stored_run(
-    run: StoredRun, hosts: Sequence[HostLine], echoes: Sequence[EchoLine], palette: Palette = PLAIN
-) -> str:
-    """One run in full: who, when, from where, of which inventory, what changed where, who did not answer."""
+def format_stored_run(run: StoredRun, report: RunReport, palette: Palette = PLAIN) -> str:
+    """One run in full: who, when, from where, of which inventory, its problems, what changed where, who is silent."""
     start = run.start
     facts = {
         "run": start.run_id,
@@ -317,11 +319,27 @@ def format_stored_run(
     lines = [f"{key + ':':<11}{safe_text(value)}" for key, value in facts.items() if value]
     changes = [
         f"{safe_text(line.host)}: {safe_text(file.path)} {_short(file.before_digest)} -> {_short(file.after_digest)}"
-        for line in hosts
+        for line in report.all_hosts
         for file in line.files
     ]
-    report = RunReport(start.verb, start.run_id, start.started_at, run.finished_at or "", echoes=echoes)
-    return _text((*lines, *changes)) + format_hosts(hosts, palette, all_hosts=True) + format_sweep(report, palette)
+    parts = (
+        _text(lines),
+        format_problems(report.problems, palette),
+        _left_out(run, report),
+        _text(changes),
+        format_hosts(report.all_hosts, palette, all_hosts=True),
+        format_sweep(report, palette),
+        *_remarks(report, palette),
+    )
+    return "".join(parts)
+
+
+def _left_out(run: StoredRun, report: RunReport) -> str:
+    """Of thousands of problems the history keeps the first."""
+    counts = run.summary.get("problems")
+    total = sum(counts.values()) if isinstance(counts, Mapping) else 0
+    more = total - len(report.problems)
+    return _text([f"and {count_of(more, 'more problem')} that the history did not keep"] if more > 0 else ())
 
 
 def format_stored_counts(run: StoredRun) -> str:

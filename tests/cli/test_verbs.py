@@ -57,6 +57,19 @@ def test_init_in_the_place_of_a_file_is_no_bug(door: Door, tmp_path: Path) -> No
     assert "Traceback" not in said.err
 
 
+# history -------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_an_inventory_with_errors_shows_them_again(hosts: Door) -> None:
+    hosts.write(HEAD + host_rows(("north-1",)) + "entities:\n  - {ae_title: A, kind: nonsense}\n")
+    told = hosts("plan")
+    assert told.status == 2
+    found = [line for line in (told.out + told.err).splitlines() if "error[" in line]
+    shown = hosts("history", "last")
+    assert (shown.status, bool(found)) == (0, True)
+    assert [line for line in shown.out.splitlines() if "error[" in line] == found
+
+
 # schema, inventory, explain-value, title -----------------------------------------------------------------
 
 

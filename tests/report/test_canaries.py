@@ -11,7 +11,14 @@ import pytest
 
 from fleet.report.compare import compare_sweeps, format_comparison
 from fleet.report.history.opening import open_history
-from fleet.report.machine import format_junit, format_run_json, format_sweep_csv, format_sweep_json
+from fleet.report.machine import (
+    format_junit,
+    format_run_json,
+    format_sweep_csv,
+    format_sweep_json,
+    make_run_summary,
+    read_stored_run,
+)
 from fleet.report.page import Fleet, format_page, make_page
 from fleet.report.records import StoredRun
 from fleet.report.summary import RunReport
@@ -38,9 +45,9 @@ def history_text(run: RunReport) -> str:
         start(run.run_id, run.verb, who=run.verb, where=run.verb, argv=(run.verb,), reason=run.verb),
         "2026-11-20T02:00:00Z",
         2,
-        {"hosts": {run.verb: 1}},
+        {**make_run_summary(run), "hosts": {run.verb: 1}},
     )
-    return format_history([stored]) + format_stored_run(stored, run.hosts, run.echoes)
+    return format_history([stored]) + format_stored_run(stored, read_stored_run(stored, run.all_hosts, run.echoes))
 
 
 TERMINAL: dict[str, Callable[[RunReport], str]] = {

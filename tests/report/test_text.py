@@ -1,10 +1,12 @@
 """What people read: what is wrong comes first, counts last, colours only where they are wanted."""
 
+import json
 from dataclasses import replace
 
 import pytest
 
-from fleet.errors import Location, Severity
+from fleet.errors import HistoryError, Location, Severity
+from fleet.report.machine import make_run_summary, read_stored_run
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.records import StoredRun
 from fleet.report.summary import BoxLine, DiffLine, FileChange, HostLine, RestartLine
@@ -178,10 +180,31 @@ def test_history_is_one_line_a_run() -> None:
 def test_a_run_shows_who_when_and_what_changed_where() -> None:
     run = StoredRun(start("r2", "apply", ticket="CHG-7", inventory_digest="abc"), "2026-11-20T02:00:00Z", 0)
     host = HostLine("h", "converged", files=(FileChange("/etc/a", None, "f" * 64),))
-    text = format_stored_run(run, [host], [])
+    text = format_stored_run(run, read_stored_run(run, [host], []))
     assert "night on console" in text
     assert "CHG-7" in text
     assert f"h: /etc/a (none) -> {'f' * 12}\n" in text
+
+
+def test_a_run_shows_the_problems_and_the_words_that_it_ended_with() -> None:
+    many = tuple(replace(problem(), location=Location("a.yml", line, 1)) for line in range(1, 1003))
+    told = report(problems=many, warnings=("nobody looked",), notices=("two are new",), failure="no such host")
+    run = StoredRun(start("r2", "apply"), "2026-11-20T02:00:00Z", 2, json.loads(json.dumps(make_run_summary(told))))
+    text = format_stored_run(run, read_stored_run(run, [], []))
+    assert format_problems(told.problems[:1000]) in text
+    assert "and 2 more problems that the history did not keep\n" in text
+    assert text.endswith("warning: nobody looked\ntwo are new\nno such host\n")
+
+
+def test_a_run_that_was_cut_off_has_no_summary_and_is_shown() -> None:
+    run = StoredRun(start("r3", "apply"))
+    assert "cut off, or still running" in format_stored_run(run, read_stored_run(run, [], []))
+
+
+def test_a_summary_that_somebody_wrote_over_is_refused_in_words() -> None:
+    run = StoredRun(start("r4", "apply"), "2026-11-20T02:00:00Z", 0, {"problem_lines": [{"code": 1}]})
+    with pytest.raises(HistoryError, match="run r4"):
+        read_stored_run(run, [], [])
 
 
 def test_who_asked_is_said_once() -> None:

@@ -23,7 +23,8 @@ from benchmarks.figures import Figure
 from fleet.relay.forward.outbound import Outbound, Parcel
 from fleet.relay.operate.control import ask
 from fleet.relay.receive.incoming import encode_file_meta
-from fleet.relay.spool.queue import Spool, Stored
+from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.records import Stored
 from fleet.relay.values import Decision, Destination, Endpoint, ReceivedInstance, StudyFacts
 
 ROOT: Final = Path(__file__).parents[1]

@@ -32,7 +32,8 @@ from fleet.relay.receive.loop import Receiver
 from fleet.relay.route.decide import next_backup
 from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, read_key, resolve_names
 from fleet.relay.secure import make_server_context
-from fleet.relay.spool.queue import Spool, Task
+from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.records import Task
 from fleet.relay.store_command import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS
 from fleet.relay.telling import Teller
 from fleet.relay.values import Config, Quarantine

@@ -19,7 +19,10 @@ from fleet.relay.forward.outbound import Parcel
 from fleet.relay.forward.senders import make_plain_parcel, read_data_set_offset
 from fleet.relay.route.decide import check_schedules, decide
 from fleet.relay.secure import check_server_tls, check_tls
-from fleet.relay.spool.queue import Spool, SpoolError, Task, hash_file
+from fleet.relay.spool.files import hash_file
+from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.records import Task
+from fleet.relay.spool.schema import SpoolError
 from fleet.relay.telling import Teller
 from fleet.relay.values import (
     Config,

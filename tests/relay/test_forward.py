@@ -17,7 +17,9 @@ from fleet.relay.forward.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pau
 from fleet.relay.forward.senders import Surroundings, Worker, make_plain_parcel, read_data_set_offset
 from fleet.relay.operate import ledger
 from fleet.relay.receive.incoming import encode_file_meta
-from fleet.relay.spool.queue import Spool, Stored, Task, hash_file
+from fleet.relay.spool.files import hash_file
+from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.records import Stored, Task
 from fleet.relay.telling import Teller
 from fleet.relay.values import Decision, Destination, Endpoint, ReceivedInstance, StudyFacts, Tls
 from tests.relay.house import CT, EXPLICIT, make_data_set

@@ -10,7 +10,9 @@ import pytest
 from fleet.errors import UsageError
 from fleet.relay.operate import ledger
 from fleet.relay.rules import read_key
-from fleet.relay.spool.queue import Spool, SpoolError, SpoolFullError, Stored
+from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.records import Stored
+from fleet.relay.spool.schema import SpoolError, SpoolFullError
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 
 

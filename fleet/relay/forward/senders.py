@@ -38,7 +38,8 @@ from fleet.relay.forward.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pau
 from fleet.relay.forward.throttle import Meter, Throttle
 from fleet.relay.header import IMPLICIT_LITTLE
 from fleet.relay.receive.admission import VERIFICATION_UID
-from fleet.relay.spool.queue import LANES, Spool, Task
+from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.records import LANES, Task
 from fleet.relay.store_command import INVALID_ARGUMENT, SUCCESS
 from fleet.relay.telling import Teller
 from fleet.relay.values import Destination, Quarantine

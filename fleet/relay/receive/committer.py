@@ -21,7 +21,10 @@ from fleet.relay.header import (
 )
 from fleet.relay.receive.admission import is_uid
 from fleet.relay.receive.incoming import Incoming, Refusal, refuse_for
-from fleet.relay.spool.queue import Decide, Spool, SpoolFullError, Stored, sync_folder
+from fleet.relay.spool.files import sync_folder
+from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.records import Decide, Stored
+from fleet.relay.spool.schema import SpoolFullError
 from fleet.relay.store_command import CANNOT_UNDERSTAND, DATA_SET_MISMATCH, OUT_OF_RESOURCES
 from fleet.relay.telling import Teller
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts

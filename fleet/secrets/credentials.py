@@ -5,9 +5,11 @@ words that hold nothing of a key.
 """
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date
 from functools import lru_cache
+from ipaddress import ip_address
 from typing import Any, Final
 
 _BEGIN_ENCRYPTED: Final = ("-----BEGIN ENCRYPTED PRIVATE KEY-----", "Proc-Type: 4,ENCRYPTED")
@@ -19,7 +21,10 @@ class CredentialError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class CertificateFacts:
-    """One certificate: dates are days in UTC; `key_digest` tells whether a key belongs to it."""
+    """One certificate: dates are days in UTC; `key_digest` tells whether a key belongs to it.
+
+    `names` is for whom it is: hosts in lower case, and addresses as Python writes them.
+    """
 
     subject: str
     begins_on: date
@@ -27,6 +32,16 @@ class CertificateFacts:
     is_authority: bool
     signed_itself: bool
     key_digest: str
+    names: tuple[str, ...] = ()
+
+    def bears(self, name: str) -> bool:
+        """Whether who expects this name or address takes the certificate, as OpenSSL decides it."""
+        wanted = _address(name) or name.lower()
+        if wanted in self.names:
+            return True
+        # RFC 6125 section 6.4.3: an asterisk stands for the whole first label, and OpenSSL wants two more after it.
+        first, _, rest = wanted.partition(".")
+        return _address(name) is None and bool(first) and "." in rest and f"*.{rest}" in self.names
 
 
 def parse_certificates(pem: str) -> tuple[CertificateFacts, ...]:
@@ -59,7 +74,33 @@ def _facts(certificate: Any) -> CertificateFacts:
         is_authority=is_authority,
         signed_itself=certificate.subject == certificate.issuer,
         key_digest=_digest_of(certificate.public_key()),
+        names=tuple(_names(certificate)),
     )
+
+
+def _names(certificate: Any) -> Iterator[str]:
+    """Those of the subject alternative name; where it names no host the common name (RFC 6125 section 6.4.4).
+
+    What looks like an address and stands where hosts stand is for nobody: who expects an address looks at addresses.
+    """
+    from cryptography import x509
+
+    try:
+        borne = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        borne = x509.SubjectAlternativeName([])
+    yield from (str(address) for address in borne.get_values_for_type(x509.IPAddress))
+    hosts = borne.get_values_for_type(x509.DNSName)
+    if not hosts:
+        hosts = [str(each.value) for each in certificate.subject.get_attributes_for_oid(x509.NameOID.COMMON_NAME)]
+    yield from (host.lower() for host in hosts if _address(host) is None)
+
+
+def _address(name: str) -> str | None:
+    try:
+        return str(ip_address(name))
+    except ValueError:
+        return None
 
 
 def parse_key(pem: str) -> str:

@@ -5,6 +5,8 @@ repository does not change with every run.
 """
 
 import datetime
+import ipaddress
+from collections.abc import Sequence
 from pathlib import Path
 
 from cryptography import x509
@@ -21,7 +23,9 @@ FAR, SOON, OVER = datetime.date(2046, 1, 1), datetime.date(2026, 12, 10), dateti
 Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
-def certify(name: str, ends_on: datetime.date, issuer: Pair | None = None, *, authority: bool = False) -> Pair:
+def certify(
+    name: str, ends_on: datetime.date, issuer: Pair | None = None, *, authority: bool = False, hosts: Sequence[str] = ()
+) -> Pair:
     """A certificate and its key, signed by `issuer` or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -35,7 +39,17 @@ def certify(name: str, ends_on: datetime.date, issuer: Pair | None = None, *, au
         .not_valid_after(datetime.datetime.combine(ends_on, datetime.time(12), datetime.UTC))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
+    if hosts:
+        names = x509.SubjectAlternativeName([_general_name(host) for host in hosts])
+        built = built.add_extension(names, critical=False)
     return built.sign(issuer[1] if issuer else key, hashes.SHA256()), key
+
+
+def _general_name(host: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(host))
+    except ValueError:
+        return x509.DNSName(host)
 
 
 def cert_pem(pair: Pair) -> str:
@@ -77,6 +91,14 @@ def main() -> None:
     write("certificate-key-shared/clear.key", key_pem(leaf))
     write("certificate-expired/over.pem", cert_pem(certify("Old CA", OVER, authority=True)))
     write("certificate-expires-soon/soon.pem", cert_pem(certify("Late CA", SOON, authority=True)))
+    hosts = ("gate.clinic.example", "*.front.clinic.example", "10.0.0.11")
+    for path, named in (
+        ("certificate-name-foreign/gate", certify("relays of the clinic", FAR, authority, hosts=hosts)),
+        ("certificate-name-foreign/old", certify("gate.clinic.example", FAR, authority)),
+    ):
+        write(f"{path}.pem", cert_pem(named))
+        write(f"{path}.key", seal(key_pem(named)))
+    write("certificate-name-foreign/ca.pem", cert_pem(authority))
     for folder in ("certificate-expired", "certificate-expires-soon"):
         write(f"{folder}/ca.pem", cert_pem(authority))
 

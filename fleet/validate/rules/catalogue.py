@@ -7,6 +7,7 @@ from fleet.validate.rules import (
     ae_title_duplicate,
     ae_title_grammar,
     ae_title_unusual,
+    certificate_name,
     certificate_sound,
     engine_settings,
     entity_name,
@@ -62,6 +63,7 @@ ALONE: tuple[Rule, ...] = (
     modality_known,
     host_key,
     certificate_sound,
+    certificate_name,
     secret_in_clear,
     team_file,
 )
@@ -103,6 +105,7 @@ RULES: tuple[Rule, ...] = (
     host_key,
     naming_pattern,
     certificate_sound,
+    certificate_name,
     secret_in_clear,
     tls_complete,
     engine_settings,

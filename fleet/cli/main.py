@@ -124,7 +124,12 @@ def run() -> None:
 
 
 def _open_what_was_closed() -> None:
-    """Python has None for a stream that the shell closed (`>&-`); print() would send what is for stderr to stdout."""
+    """Python has None for a stream that the shell closed (`>&-`); print() would send what is for stderr to stdout.
+
+    stdin first: what is opened next would take its number, and programs that we start would read from that.
+    """
+    if sys.stdin is None:
+        sys.stdin = Path(os.devnull).open(encoding="utf-8")  # noqa: SIM115  it lives as long as the process
     if sys.stdout is None:
         sys.stdout = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  it lives as long as the process
     if sys.stderr is None:

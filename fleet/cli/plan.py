@@ -9,12 +9,14 @@ import click
 from fleet.cli.door import Door, door
 from fleet.cli.limit import tell_limit
 from fleet.cli.running import CHANGES, Telling, tell_report, tell_run
-from fleet.errors import UsageError
+from fleet.errors import HistoryError, UsageError
+from fleet.plan.conceal import Concealer
 from fleet.plan.saved import SavedPlan, format_saved_plan
+from fleet.report.history.opening import open_history
 from fleet.report.machine import make_run, read_run
 from fleet.report.summary import RunReport
 from fleet.workflow.changing import Planned
-from fleet.workflow.plan_file import check_plan_place, read_plan_file, write_plan_file
+from fleet.workflow.plan_file import check_plan_place, check_seal, read_plan_file, write_plan_file
 from fleet.workflow.story import Permissions, Story
 
 
@@ -39,15 +41,15 @@ def command(door: Door, out: Path | None, show: Path | None, **options: Any) -> 
     if out is None:
         return tell_run(door, "plan", lambda story: _plan(door, story, permissions))
     check_plan_place(out)
-    made: list[SavedPlan] = []
+    made: list[tuple[SavedPlan, Concealer | None]] = []
 
     def keep(report: RunReport) -> None:
-        for saved in made:
-            write_plan_file(out, format_saved_plan(replace(saved, report=make_run(report))))
+        for saved, concealer in made:
+            write_plan_file(out, format_saved_plan(replace(saved, report=make_run(report)), concealer))
             door.remark(f"the plan is kept in {out}; `fleet apply {out}` carries it out, once")
 
     def act(story: Story) -> None:
-        made.append(story.save(_plan(door, story, permissions), permissions))
+        made.append((story.save(_plan(door, story, permissions), permissions), story.read_concealer()))
 
     return tell_run(door, "plan", act, Telling(afterwards=keep))
 
@@ -58,7 +60,22 @@ def _plan(door: Door, story: Story, permissions: Permissions) -> Planned:
 
 
 def _show(door: Door, path: Path) -> int:
-    report = read_run(read_plan_file(path).report)
+    saved = read_plan_file(path)
+    _compare_seal(door, saved, path)
+    report = read_run(saved.report)
     for piece in tell_report(door, report, sweep=False):
         door.tell(piece)
     return 0
+
+
+def _compare_seal(door: Door, saved: SavedPlan, path: Path) -> None:
+    """Who reviews a plan has to see what it does: the history that made it tells, elsewhere nobody can."""
+    try:
+        with open_history(door.history, create=False) as history:
+            concealer = history.read_key()
+    except HistoryError:
+        concealer = None
+    if concealer is None or concealer.key_id != saved.key_id:
+        door.remark("made with another history than this one, so nobody can tell here whether it was edited")
+    else:
+        check_seal(saved, concealer, path)

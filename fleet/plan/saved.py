@@ -7,6 +7,7 @@ made.
 """
 
 import hashlib
+import hmac
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, is_dataclass
@@ -51,6 +52,11 @@ class SavedPlan:
     allow_removal: int = 0
     forget_hosts: tuple[str, ...] = ()
     report: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    seal: str = ""
+
+    def is_sealed_by(self, concealer: Concealer) -> bool:
+        """Whether all of it, permissions and what people are shown too, is what the owner of the key wrote."""
+        return hmac.compare_digest(_seal(_body(self), concealer), self.seal)
 
     @property
     def digest(self) -> str:
@@ -185,9 +191,10 @@ def _plain(value: Any) -> Any:
 # The file ------------------------------------------------------------------------------------------------
 
 
-def format_saved_plan(plan: SavedPlan) -> str:
-    """The file's text: one JSON document, its checksum in it."""
+def format_saved_plan(plan: SavedPlan, concealer: Concealer | None = None) -> str:
+    """The file's text: one JSON document, its checksum in it, and the seal of whoever has a key."""
     body = _body(plan)
+    body |= {"seal": _seal(body, concealer) if concealer is not None else plan.seal}
     return json.dumps({**body, "checksum": _digest(body)}, indent=1, allow_nan=False) + "\n"
 
 
@@ -206,7 +213,10 @@ def parse_saved_plan(text: str) -> SavedPlan:
     if checksum != _digest(document):
         raise BrokenPlan("it is not as fleet wrote it: its checksum does not fit, so it was edited or is torn")
     try:
-        return _plan(document)
+        plan = _plan(document)
+        if {**_body(plan), "seal": plan.seal} != document:
+            raise BrokenPlan("there is something in it that no fleet of this version writes")
+        return plan
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise BrokenPlan(f"something is missing in it: {error}") from error
 
@@ -257,7 +267,12 @@ def _plan(document: Mapping[str, Any]) -> SavedPlan:
         allow_removal=allowed["allow_removal"],
         forget_hosts=tuple(allowed["forget_hosts"]),
         report=document["report"],
+        seal=document["seal"],
     )
+
+
+def _seal(body: Mapping[str, Any], concealer: Concealer) -> str:
+    return concealer.conceal(f"saved plan {_digest(body)}")
 
 
 def _digest(value: Mapping[str, Any]) -> str:

@@ -164,7 +164,8 @@ class Ledger:
         from fleet.plan.saved import format_saved_plan
 
         if self._history is not None and self.chronicle is not None:
-            self._history.record_plan(self._context.run_id, format_saved_plan(plan), resumed=intent.resumed)
+            text = format_saved_plan(plan, self._history.read_key())
+            self._history.record_plan(self._context.run_id, text, resumed=intent.resumed)
             self.chronicle.begin(intent)
 
     def touch(self, hosts: Sequence[str]) -> None:

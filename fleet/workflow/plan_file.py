@@ -1,11 +1,13 @@
 """The file of a saved plan: where it may be put, how it gets there whole, and how it is read."""
 
 import os
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from fleet.errors import BrokenPlan, UnreadableFile, UsageError
+from fleet.plan.conceal import Concealer
 from fleet.plan.saved import FAMILY, SavedPlan, parse_saved_plan
 
 _MAX_BYTES = 256 * 1024 * 1024
@@ -21,9 +23,24 @@ def read_plan_file(path: Path) -> SavedPlan:
         raise BrokenPlan(f"{path}: it is no saved plan; nothing was done") from None
 
 
+def check_seal(saved: SavedPlan, concealer: Concealer, path: Path) -> None:
+    """Raise `BrokenPlan` where somebody without the history's key wrote it, or another plan's words into it."""
+    if not saved.is_sealed_by(concealer):
+        raise BrokenPlan(
+            f"{path}: it is not as fleet wrote it: its seal does not fit, so somebody edited it and made its checksum"
+            " anew; nothing was done. Ask who had it in their hands, and make a new plan with `fleet plan --out`"
+        )
+
+
 def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
+        # O_NONBLOCK: a pipe to which nobody writes must not hold us.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):
+                raise UnreadableFile(f"{path}: the plan cannot be read: it is no regular file; nothing was done")
+            if status.st_size > _MAX_BYTES:
+                raise BrokenPlan(f"{status.st_size} bytes are more than any saved plan has")
             return file.read(_MAX_BYTES)
     except OSError as error:
         raise UnreadableFile(f"{path}: the plan cannot be read: {error.strerror}; nothing was done") from error

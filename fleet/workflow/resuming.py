@@ -19,7 +19,7 @@ from fleet.workflow.changing import INTERRUPTED
 from fleet.workflow.context import Context
 from fleet.workflow.holding import Held
 from fleet.workflow.ledger import BEGUN
-from fleet.workflow.plan_file import read_plan_file
+from fleet.workflow.plan_file import check_seal, read_plan_file
 from fleet.workflow.reading import Reading
 from fleet.workflow.sources import check_sources, list_sources
 
@@ -40,6 +40,7 @@ def hold_file(path: Path, reading: Reading, context: Context, history: History |
             f"{path}: the plan was made with another history than {history.path}, which alone knows whether it was used"
             " and has the key of its digests; nothing was contacted. Give that one with --history, or make a new plan"
         )
+    check_seal(saved, concealer, path)
     _check(saved, reading, context, f"the plan {saved.plan_id} was made on {saved.made_at}")
     return Held(saved, concealer, frozenset(saved.pins))
 

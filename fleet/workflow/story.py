@@ -206,7 +206,7 @@ class Story:
         self.ledger.note(*unforgotten(self._history, allowed.forget_hosts))
         chosen = self.hosts(hosts) if held is None else self._held_hosts(held)
         planned = plan_hosts(
-            reading, self.context, chosen, self.connector, adopt=allowed.adopt, held=held, concealer=self._concealer()
+            reading, self.context, chosen, self.connector, adopt=allowed.adopt, held=held, concealer=self.read_concealer()
         )
         self.ledger.origin(self._commit())
         self.ledger.plan(planned.shown, hosts=[host.name for host in chosen])
@@ -221,7 +221,7 @@ class Story:
             raise EmptySelection(f"--limit {self.limit!r} means no host of the plan; nothing was done")
         return chosen
 
-    def _concealer(self) -> Concealer | None:
+    def read_concealer(self) -> Concealer | None:
         return self._history.read_key() if self._history is not None else None
 
     def _commit(self) -> Commit | None:
@@ -232,7 +232,7 @@ class Story:
 
     def save(self, planned: Planned, allowed: Permissions, report: RunReport | None = None) -> SavedPlan:
         """The plan as a value that can be kept."""
-        inventory, concealer = self.reading.inventory, self._concealer()
+        inventory, concealer = self.reading.inventory, self.read_concealer()
         return SavedPlan(
             plan_id=self.context.run_id,
             made_at=self.ledger.report.started_at,

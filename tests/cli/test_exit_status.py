@@ -1,5 +1,6 @@
 """Every verb's exit status: as desired 0, fleet could not 1, found wrong 2, pending 3, wrong usage 64."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from fleet.cli import status
 from fleet.errors import DeadlineExceeded, EmptySelection, HistoryError, HostError, NetworkError, UsageError
 from tests.cli.conftest import box
-from tests.cli.doors import Door
+from tests.cli.doors import Door, clean_environment, command
 from tests.verify.peers import Peer
 from tests.workflow.scenes import HEAD
 
@@ -191,3 +192,19 @@ def test_an_error_costs_what_it_is_about(error: Exception, expected: int, capsys
     assert said.out == ""
     assert said.err.startswith(("fleet: ", "RuntimeError"))
     assert ("report the lines above" in said.err) == isinstance(error, RuntimeError)
+
+
+@pytest.mark.parametrize("verb", [("apply",), ("unlock", "north-1")])
+def test_a_stdin_that_is_closed_is_nobody_to_ask(hosts: Door, verb: tuple[str, ...]) -> None:
+    """As cron, or a script with `<&-`, leaves it: wrong usage, and no bug."""
+    line = 'exec "$@" <&-'
+    done = subprocess.run(
+        ["sh", "-c", line, "sh", *command(*hosts.typed(*verb))],
+        cwd=hosts.root,
+        env=clean_environment(hosts.root),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, "bug" in done.stderr) == ((64, False) if verb == ("apply",) else (2, False)), done

@@ -1,6 +1,7 @@
 """Plans that are kept, runs that are gone on with, the journal and locks, as a person types them."""
 
 import json
+import os
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,7 @@ from fleet.report.journal import journal_of
 from fleet.workflow.chronicle import record_broken_lock
 from tests.cli.doors import Door
 from tests.push.fake_host import FakeConnector, FakeFile
+from tests.workflow.test_saved_plans import make_checksum
 
 APPLY = ("--yes", "--hold-down", "0s")
 
@@ -53,6 +55,28 @@ def test_a_kept_plan_is_applied_once(hosts: Door, plan: Path) -> None:
     again = hosts("apply", str(plan), *APPLY)
     assert (again.status, "was applied already" in again.err) == (2, True), again
     assert "CHG-7" in hosts("history", "-n", "3").out
+
+
+def test_show_tells_a_plan_that_was_edited_from_one_that_nobody_here_can_judge(hosts: Door, plan: Path) -> None:
+    """Who reviews sees what the file says: an edited text must not come from there."""
+    document = json.loads(plan.read_text(encoding="utf-8"))
+    document["report"]["diffs"] = []
+    plan.write_text(make_checksum(document), encoding="utf-8")
+    shown = hosts("plan", "--show", str(plan))
+    assert (shown.status, shown.out, "its seal does not fit" in shown.err) == (2, "", True), shown
+    elsewhere = hosts.bare("plan", "--show", str(plan), "--history", str(hosts.root / "none.sqlite"))
+    assert (elsewhere.status, "nobody can tell here whether it was edited" in elsewhere.err) == (0, True), elsewhere
+    assert not (hosts.root / "none.sqlite").exists()
+
+
+@pytest.mark.parametrize("verb", [("plan", "--show"), ("apply",)])
+def test_what_is_no_file_is_no_plan_and_holds_nobody(hosts: Door, verb: tuple[str, ...]) -> None:
+    pipe = hosts.root / "pipe"
+    os.mkfifo(pipe)
+    more = APPLY if verb == ("apply",) else ()
+    for path in (str(pipe), "/dev/zero", str(hosts.root)):
+        said = hosts(*verb, path, *more)
+        assert (said.status, "cannot be read" in said.err) == (1, True), said
 
 
 def test_check_looks_at_a_kept_plan_and_leaves_it_to_be_used(hosts: Door, plan: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ def save(scene: Scene, permissions: Permissions | None = None, *, limit: str | N
 
     def act(story: Story) -> None:
         planned = story.plan(None, allowed)
-        write_plan_file(path, format_saved_plan(story.save(planned, allowed, story.ledger.report)))
+        saved = story.save(planned, allowed, story.ledger.report)
+        write_plan_file(path, format_saved_plan(saved, story.read_concealer()))
 
     report = scene.run(act, "plan", limit=limit)
     assert report.failure == "", report
@@ -206,19 +208,47 @@ def test_a_plan_of_another_fleet_is_refused(three: Scene) -> None:
 def test_another_rendering_of_the_same_inventory_is_refused(three: Scene) -> None:
     path = save(three)
     saved = read_plan_file(path)
-    text = format_saved_plan(saved).replace(saved.hosts[0].rendered, "0" * 64)
-    document = json.loads(text)
-    del document["checksum"]
-    write_plan_file(path, seal(document))
+    other = replace(saved.hosts[0], rendered="0" * 64)
+    with open_history(three.history_file) as history:
+        text = format_saved_plan(replace(saved, hosts=(other, *saved.hosts[1:])), history.read_key())
+    write_plan_file(path, text)
     assert "another version of fleet" in refusal(apply(three, path))
     assert written(three) == []
 
 
-def seal(document: dict[str, Any]) -> str:
-    """A plan whose checksum fits, as a fleet that is another would write it."""
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda document: document.update(plan_id="run-9"),  # to be used once more
+        lambda document: document["permissions"].update(adopt=True),
+        lambda document: document["permissions"].update(allow_removal=500),
+        lambda document: document["permissions"].update(forget_hosts=["north-9"]),
+        lambda document: document["report"].update(diffs=[]),  # what a colleague is shown
+        lambda document: document["hosts"].pop(),
+        lambda document: document.update(made_by="anna on desk-1"),
+        lambda document: document.update(seal=""),
+        lambda document: document.update(seal="0" * 64),
+        lambda document: document.update(more=1),
+    ],
+)
+def test_a_plan_that_was_edited_with_a_new_checksum_is_refused(
+    three: Scene, edit: Callable[[dict[str, Any]], object]
+) -> None:  # T44
+    path = save(three)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    edit(document)
+    write_plan_file(path, make_checksum(document))
+    report = apply(three, path)
+    assert (report.exit_status, "nothing was done" in refusal(report)) == (2, True), report
+    assert written(three) == []
+
+
+def make_checksum(document: dict[str, Any]) -> str:
+    """Whoever edits a plan can make this anew: there is no key in it."""
     from fleet.plan.saved import _digest
 
-    return json.dumps({**document, "checksum": _digest(document)})
+    body = {name: value for name, value in document.items() if name != "checksum"}
+    return json.dumps({**body, "checksum": _digest(body)})
 
 
 def test_what_was_allowed_when_the_plan_was_made_holds_when_it_is_applied(three: Scene) -> None:  # T43

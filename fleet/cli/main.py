@@ -9,8 +9,11 @@ import importlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 import click
 
@@ -119,8 +122,20 @@ def run() -> None:
     # over and over costs a third of reading them.
     gc.set_threshold(200_000, 20, 100)
     signal.signal(signal.SIGTERM, _interrupt)
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup(1) stays nohup
+        signal.signal(signal.SIGHUP, _interrupt)
     _open_what_was_closed()
-    sys.exit(main())
+    _leave(main())
+
+
+def _leave(status: int) -> NoReturn:
+    """Python waits for threads at its end; after a second Ctrl-C nobody waits, and nothing more is done on a host."""
+    if all(thread.daemon or thread is threading.main_thread() for thread in threading.enumerate()):
+        sys.exit(status)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status)
 
 
 def _open_what_was_closed() -> None:
@@ -137,5 +152,9 @@ def _open_what_was_closed() -> None:
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
-    """SIGTERM is what `timeout`, systemd and a shutdown say: what was done is told and recorded, as at Ctrl-C."""
+    """SIGTERM is what `timeout`, systemd and a shutdown say, SIGHUP a terminal that is gone: as at Ctrl-C.
+
+    Of a terminal that is gone the shell and the kernel both tell: only the first says that somebody asks to stop.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     raise KeyboardInterrupt

@@ -1,5 +1,7 @@
 """Progress on a terminal: what is being done, how far it is, what failed. On stderr, gone when done."""
 
+from contextlib import suppress
+
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn
 
@@ -16,9 +18,18 @@ class TerminalProgress:
         self._bars = Progress(*columns, console=self._console, transient=True)
         self._tasks: dict[str, TaskID] = {}
         self._left: dict[str, int] = {}
+        self._is_gone = False
 
     def __call__(self, event: Event, /) -> None:
-        """Show one event."""
+        """Show one event; a terminal that is gone must not stop who is changing a host."""
+        if self._is_gone:
+            return
+        try:
+            self._show(event)
+        except OSError:
+            self._is_gone = True
+
+    def _show(self, event: Event) -> None:
         if isinstance(event, StageStarted):
             self._start(event)
         elif isinstance(event, ItemFinished):
@@ -33,7 +44,8 @@ class TerminalProgress:
         for task in self._tasks.values():
             self._bars.remove_task(task)
         self._tasks.clear()
-        self._bars.stop()
+        with suppress(OSError):
+            self._bars.stop()
 
     def _start(self, event: StageStarted) -> None:
         if not event.total or event.stage in self._tasks:  # a batch is a part of the stage that is shown already

@@ -206,7 +206,13 @@ class Story:
         self.ledger.note(*unforgotten(self._history, allowed.forget_hosts))
         chosen = self.hosts(hosts) if held is None else self._held_hosts(held)
         planned = plan_hosts(
-            reading, self.context, chosen, self.connector, adopt=allowed.adopt, held=held, concealer=self.read_concealer()
+            reading,
+            self.context,
+            chosen,
+            self.connector,
+            adopt=allowed.adopt,
+            held=held,
+            concealer=self.read_concealer(),
         )
         self.ledger.origin(self._commit())
         self.ledger.plan(planned.shown, hosts=[host.name for host in chosen])

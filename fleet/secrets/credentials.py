@@ -23,7 +23,8 @@ class CredentialError(Exception):
 class CertificateFacts:
     """One certificate: dates are days in UTC; `key_digest` tells whether a key belongs to it.
 
-    `names` is for whom it is: hosts in lower case, and addresses as Python writes them.
+    `names` is for whom it is: hosts in lower case, and addresses as Python writes them. `fingerprint` is SHA-256 as
+    `openssl x509 -fingerprint` writes it, for people to compare.
     """
 
     subject: str
@@ -32,6 +33,8 @@ class CertificateFacts:
     is_authority: bool
     signed_itself: bool
     key_digest: str
+    issuer: str
+    fingerprint: str
     names: tuple[str, ...] = ()
 
     def bears(self, name: str) -> bool:
@@ -62,6 +65,7 @@ def _parse_certificates(pem: str) -> tuple[CertificateFacts, ...]:
 
 def _facts(certificate: Any) -> CertificateFacts:
     from cryptography import x509
+    from cryptography.hazmat.primitives.hashes import SHA256
 
     try:
         is_authority = bool(certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca)
@@ -74,6 +78,8 @@ def _facts(certificate: Any) -> CertificateFacts:
         is_authority=is_authority,
         signed_itself=certificate.subject == certificate.issuer,
         key_digest=_digest_of(certificate.public_key()),
+        issuer=certificate.issuer.rfc4514_string(),
+        fingerprint=certificate.fingerprint(SHA256()).hex(":").upper(),
         names=tuple(_names(certificate)),
     )
 

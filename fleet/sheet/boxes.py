@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from fleet.inventory.model import AlsoTitle, Entity, Inventory
 from fleet.inventory.peers import Peer, Peers, titles_for
+from fleet.sheet.trust import TlsNeed, find_tls_needs
 
 COMMITMENT: Final = "storage-commitment"
 
@@ -69,6 +70,7 @@ class Sheet:
     site: str = ""
     description: str = ""
     contact: str = ""
+    tls: tuple[TlsNeed, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -97,6 +99,7 @@ class Sheet:
                 }
                 for row in self.peers
             ],
+            **({"tls": [need.to_json() for need in self.tls]} if self.tls else {}),
         }
 
     def to_json(self) -> Mapping[str, Any]:
@@ -121,7 +124,8 @@ def make_sheet(peers: Peers, entity: Entity) -> Sheet:
     """The sheet of a box."""
     called, callers = peers.called_by(entity), peers.callers_of(entity)
     rows = [row for peer in called for row in _called_rows(peers, entity, peer)]
-    rows += [_report_row(peer) for peer in callers if COMMITMENT in peer.services and peer.address]
+    told = [peer for peer in callers if COMMITMENT in peer.services and peer.address]
+    rows += [_report_row(peer) for peer in told]
     if entity.listens or any(title.listens for title in entity.also):
         rows += [_caller_row(peers, entity, peer) for peer in callers]
         rows += [_reporter_row(peers, entity, peer) for peer in called if COMMITMENT in peer.services]
@@ -134,6 +138,7 @@ def make_sheet(peers: Peers, entity: Entity) -> Sheet:
         site=entity.site,
         description=entity.description,
         contact=entity.contact,
+        tls=find_tls_needs(peers.inventory, entity, (*called, *told)),
     )
 
 

@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 
 from fleet.sheet.boxes import Sheet
 
-_TYPED_KEYS: Final = ("addresses", "port", "services", "tls", "as_titles")
-_WORDS: Final[Mapping[str, str]] = {"as_titles": "as", "addresses": "address"}
+_TYPED_KEYS: Final = ("addresses", "port", "services", "tls", "as_titles", "certificate", "name", "holds")
+_WORDS: Final[Mapping[str, str]] = {"as_titles": "as", "addresses": "address", "holds": "of"}
 
 # What changed --------------------------------------------------------------------------------------------
 
@@ -30,6 +30,7 @@ def changed_since(old: Mapping[str, Any], new: Sheet) -> tuple[str, ...]:
         lines.append(f"its own address was {old.get('address') or 'unknown'} and is {now['address'] or 'unknown'}")
     lines += _compare(old.get("own", ()), now["own"], ("ae_title",), "own title")
     lines += _compare(old.get("peers", ()), now["peers"], ("direction", "ae_title"), "peer")
+    lines += _compare(old.get("tls", ()), now.get("tls", ()), ("direction", "peer"), "TLS of")
     return tuple(lines)
 
 

@@ -16,6 +16,7 @@ from fleet.sheet.boxes import Direction, OwnTitle, PeerRow, Sheet
 from fleet.sheet.changes import BoxStatus
 from fleet.sheet.firewall import Rule
 from fleet.sheet.safe import guard_cell, safe_text
+from fleet.sheet.trust import Need, TlsNeed
 
 PAGE_BREAK: Final = "\f"
 _UNKNOWN: Final = "unknown (DHCP)"
@@ -26,6 +27,7 @@ _SECTIONS: Final[Mapping[Direction, str]] = {
     Direction.IS_CALLED: "Systems that this box calls (type them in as remote systems)",
     Direction.CALLS_BOX: "Systems that call this box (allow them)",
 }
+_TLS_HEADING: Final = "TLS: what this box has to be given"
 
 
 # What stands in the cells --------------------------------------------------------------------------------
@@ -42,6 +44,30 @@ def _peer_cells(row: PeerRow) -> tuple[str, ...]:
     services = ", ".join(row.services) + role
     addresses = ", ".join(row.addresses) or _UNKNOWN
     return (row.ae_title, addresses, port, services, "yes" if row.tls else "no", ", ".join(row.as_titles))
+
+
+def _tls_words(need: TlsNeed) -> str:
+    entry, name = f'"{need.certificate}"', f" for the name {need.name}" if need.name else ""
+    match need.need:
+        case Need.TRUST_CALLED:
+            by = f"the CA {entry}" if need.certificate else "a CA that the inventory does not hold"
+            return f"trust {by}: {need.peer} shows a certificate by it{name}"
+        case Need.SHOW_CALLED:
+            by = f"by the CA {entry}" if need.certificate else "that it takes (ask its owner)"
+            return f"show {need.peer} a certificate of this box {by}: it lets nobody in without one"
+        case Need.SHOW_CALLERS:
+            by = f"by the CA {entry}" if need.certificate else "by a CA that the inventory does not hold"
+            return f"where it is called, show a certificate of this box {by}{name}: its callers verify it"
+        case Need.TRUST_CALLERS:
+            return f"trust the CA of the certificate {entry}, which {need.peer} show it"
+
+
+def _tls_lines(sheet: Sheet) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Each need in words, with the certificates that are meant; what an entry holds is told once."""
+    told: set[str] = set()
+    for need in sheet.tls:
+        yield _tls_words(need), tuple(each for each in need.holds if each not in told)
+        told.update(need.holds)
 
 
 def _state(status: BoxStatus) -> str:
@@ -98,6 +124,10 @@ def _page(status: BoxStatus) -> Iterator[str]:
         rows = _peers(status.sheet, direction)
         yield from ("", heading)
         yield from _table(_PEER_HEAD, rows) if rows else ("  none",)
+    yield from ("", _TLS_HEADING) if status.sheet.tls else ()
+    for words, holds in _tls_lines(status.sheet):
+        yield f"  * {safe_text(words)}"
+        yield from (f"      {safe_text(each)}" for each in holds)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -168,7 +198,14 @@ def _article(status: BoxStatus) -> str:
         for rows in [_peers(status.sheet, direction)]
     )
     head = f"<h1>{_html(status.sheet.box)}</h1><dl>{facts}</dl>"
-    return f"<article>{head}{changes}<h2>Its own titles</h2>{own}{sections}</article>\n"
+    return f"<article>{head}{changes}<h2>Its own titles</h2>{own}{sections}{_html_tls(status.sheet)}</article>\n"
+
+
+def _html_tls(sheet: Sheet) -> str:
+    items = "".join(
+        f"<li>{'<br>'.join(_html(line) for line in (words, *holds))}</li>" for words, holds in _tls_lines(sheet)
+    )
+    return f"<h2>{_html(_TLS_HEADING)}</h2><ul>{items}</ul>" if items else ""
 
 
 def _html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -186,7 +223,7 @@ def _html(text: str) -> str:
 
 
 def format_sheets_csv(statuses: Sequence[BoxStatus]) -> str:
-    """One line a title or peer of a box."""
+    """One line a title or peer of a box, and what TLS needs."""
     head = ("box", "box_address", "row", "ae_title", "address", "port", "services", "tls", "box_title", "state")
     return _csv(head, (row for status in statuses for row in _csv_rows(status)))
 
@@ -201,6 +238,9 @@ def _csv_rows(status: BoxStatus) -> Iterator[tuple[object, ...]]:
         tls = "yes" if row.tls else "no"
         cells = (" ".join(row.addresses), row.port, " ".join(row.services), tls, " ".join(row.as_titles))
         yield (*where, str(row.direction), row.ae_title, *cells, str(status.state))
+    for need in sheet.tls:
+        words = "; ".join((_tls_words(need), *need.holds))
+        yield (*where, str(need.need), need.peer, "", None, "", words, "", str(status.state))
 
 
 def format_firewall_csv(rules: Sequence[Rule]) -> str:

@@ -20,6 +20,7 @@ from fleet.sheet.formats import (
     format_sheets_html,
     format_sheets_text,
 )
+from fleet.sheet.trust import Need, TlsNeed
 from tests.report.test_canaries import CANARIES
 from tests.sheet.fleets import load, sheet
 
@@ -46,7 +47,8 @@ class Page(HTMLParser):
 def hostile(text: str) -> BoxStatus:
     """A status in which everything that can be text is this text."""
     rows = tuple(PeerRow(d, text, (text,), 104, (text,), False, "entity", (text,)) for d in Direction)
-    page = Sheet(text, f"{text}2", text, (OwnTitle(text, 104, (text,)),), rows, text, text, text)
+    needs = tuple(TlsNeed(need, text, text, text, (f"{text}{number}",)) for number, need in enumerate(Need))
+    page = Sheet(text, f"{text}2", text, (OwnTitle(text, 104, (text,)),), rows, text, text, text, needs)
     return BoxStatus(page, BoxState.OPEN, text, (text,))
 
 

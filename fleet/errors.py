@@ -29,6 +29,16 @@ class InvalidInventory(FleetError):
         self.problems = problems
 
 
+class ClosedInventory(InvalidInventory):
+    """Nothing is wrong in the files; a vault password is missing, and `problems` says for which values."""
+
+    def __init__(self, problems: "tuple[Problem, ...]") -> None:
+        super().__init__(problems)
+        number = len({problem.location for problem in problems})
+        are = "secret value is" if number == 1 else "secret values are"
+        self.args = (f"no vault password was given (--vault-password-file FILE), and {number} {are} needed",)
+
+
 def _count_problems(problems: "tuple[Problem, ...]") -> str:
     """`1 error`; where only warnings stop it, that they count."""
     errors = count_errors(problems)

@@ -23,7 +23,7 @@ _MOST_NAMED = 5
 
 
 def fold_failures(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """One mistake of a template once, with the hosts that it concerns, and not once a host."""
+    """One mistake of a template, one closed secret once, with the hosts that it concerns, and not once a host."""
     same: dict[object, list[Problem]] = {}
     for problem in dict.fromkeys(problems):
         _, marked, reason = problem.message.partition(_NOT_RENDERED)
@@ -34,10 +34,13 @@ def fold_failures(problems: Iterable[Problem]) -> tuple[Problem, ...]:
 
 def _fold(found: Sequence[Problem]) -> Problem:
     hosts = tuple(dict.fromkeys(host for problem in found for host in problem.subjects))
-    more = f" and {len(hosts) - _MOST_NAMED} more" if len(hosts) > _MOST_NAMED else ""
-    reason = found[0].message.partition(_NOT_RENDERED)[2]
-    text = f"hosts {', '.join(hosts[:_MOST_NAMED])}{more} are not rendered: {reason}"
-    return replace(found[0], message=text, subjects=hosts)
+    text = found[0].message
+    if len(hosts) > 1:
+        more = f" and {len(hosts) - _MOST_NAMED} more" if len(hosts) > _MOST_NAMED else ""
+        reason = text.partition(_NOT_RENDERED)[2]
+        text = f"hosts {', '.join(hosts[:_MOST_NAMED])}{more} are not rendered: {reason}"
+    also = tuple(dict.fromkeys(place for problem in found for place in problem.also))
+    return replace(found[0], message=text, also=also[:_MOST_NAMED], subjects=hosts)
 
 
 @dataclass(slots=True)
@@ -87,11 +90,12 @@ class Collection:
     def add_failure(self, error: FleetError, at: Location) -> None:
         """Why the host cannot be rendered whole, told where somebody can mend it."""
         code = TEMPLATE_CODE if isinstance(error, TemplateError) else CODE
-        if isinstance(error, SealedSecret):
-            code = SEALED_CODE
+        also: tuple[Location, ...] = ()
+        if isinstance(error, SealedSecret):  # told where the value is typed, wherever that is needed
+            code, at, also = SEALED_CODE, error.location, (at,)
         reason = str(error).removesuffix(f" (host {self.host})")
         message = f"host {self.host} {_NOT_RENDERED}{reason}"
-        self.problems.append(Problem(code, Severity.ERROR, message, at, (), (self.host,)))
+        self.problems.append(Problem(code, Severity.ERROR, message, at, also, (self.host,)))
 
     def freeze(self) -> RenderedHost:
         """Everything, sorted."""

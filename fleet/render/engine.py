@@ -35,6 +35,7 @@ from fleet.errors import TemplateError, UnfitValue
 from fleet.render.artifacts import Content
 from fleet.render.formats import Format, Quoted, quote_line, quoted
 from fleet.render.slots import Filled, Pouch, Slot
+from fleet.secrets.secret import SealedSecret
 from fleet.targets.text import find_unfit
 
 OUR_FOLDER = Path(__file__).parent / "templates"
@@ -250,6 +251,8 @@ class Templates:
         self._hand.pouch = Pouch()
         try:
             return self._hand.pouch.unfold(find().render(context))
+        except SealedSecret:  # no template's fault; it says which value is closed
+            raise
         except UnfitValue as error:
             place = _find_line(error, name)
             raise type(error)(f"{place}: {error} (host {host})") from error

@@ -17,6 +17,10 @@ NOWHERE: Final = Location("")
 class SealedSecret(UnfitValue):
     """A secret is needed in clear and no vault password was given (exit status 2, nothing is contacted)."""
 
+    def __init__(self, message: str, location: Location = NOWHERE) -> None:
+        super().__init__(message)
+        self.location = location
+
 
 class Secret:
     """A text that is never shown; `location` is where it was typed."""
@@ -48,7 +52,8 @@ class Secret:
         if self._text is None:
             raise SealedSecret(
                 f"the secret at {self._location} is needed and was not opened; give --vault-password-file FILE or"
-                " --vault-password-command CMD (or set FLEET_VAULT_PASSWORD_FILE)"
+                " --vault-password-command CMD (or set FLEET_VAULT_PASSWORD_FILE)",
+                self._location,
             )
         return self._text
 

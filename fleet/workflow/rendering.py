@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from fleet.errors import InvalidInventory
+from fleet.errors import ClosedInventory, InvalidInventory
 from fleet.inventory.model import Inventory
 from fleet.render.artifacts import Program, RenderedHost, make_program
 from fleet.targets.relay import PROGRAM_NAME
@@ -27,8 +27,10 @@ def read_with_templates(context: Context) -> Reading:
 def render_hosts(reading: Reading, context: Context, names: Sequence[str] | None = None) -> Mapping[str, RenderedHost]:
     """What the named hosts (all of them without names) should hold.
 
-    Raises `InvalidInventory` where a value cannot be carried or a template is at fault: nothing is contacted.
+    Raises `InvalidInventory` where a value cannot be carried or a template is at fault, `ClosedInventory` where only a
+    vault password is missing: nothing is contacted.
     """
+    from fleet.render.collect import SEALED_CODE
     from fleet.render.limits import render_fleet_limited  # loads jinja2: only verbs that render pay
 
     rendered, problems = render_fleet_limited(
@@ -38,6 +40,8 @@ def render_hosts(reading: Reading, context: Context, names: Sequence[str] | None
         only=names,
         programs=read_programs(reading.inventory),
     )
+    if problems and all(problem.code == SEALED_CODE for problem in problems):
+        raise ClosedInventory(tuple(problems))
     if problems:
         raise InvalidInventory(tuple(problems))
     return rendered

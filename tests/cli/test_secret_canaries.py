@@ -4,6 +4,7 @@ Terminal, history, state folder, temporary files: only the folder that `render -
 """
 
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
@@ -251,6 +252,9 @@ def test_wrong_and_missing_passwords_and_damaged_values_tell_no_secret(watch: Wa
     for verb in (("render",), ("plan",), ("apply", "--yes")):
         status, told = watch(*verb, opened=False)
         assert (status, "secret-not-opened" in told, "nothing was contacted" in told) == (2, True, True)
+    status, told = watch("render", opened=False)
+    assert "fleet: no vault password was given (--vault-password-file FILE), and " in told
+    assert re.search(r"fleet\.yml:\d+:\d+: error\[secret-not-opened\]", told)
     watch("verify", opened=False)
     wrong = watch.root / "outside" / "wrong"
     wrong.write_text(f"{PASSPHRASE[::-1]}-no\n")

@@ -177,6 +177,18 @@ def test_without_a_password_only_the_hosts_that_need_the_secret_are_refused(tmp_
     assert [problem.code for problem in problems] == ["secret-not-opened"]
 
 
+def test_a_closed_secret_is_told_once_where_it_is_typed_with_the_templates_that_need_it(tmp_path: Path) -> None:
+    more = "  - {template: a.j2, path: /etc/more.conf, where: all, mode: '0600'}\n"
+    text = TEAM.replace("MODE", "0600").replace("files:\n", f"files:\n{more}")
+    built = build(tmp_path, text, Vault(), a__j2="t={{ vars.token | line }}\n")
+    _, problems = render_fleet(built.inventory, built.peers)
+    (problem,) = problems
+    rows = built.inventory.files
+    assert problem.location == built.inventory.hosts["h1"].vars["token"].location
+    assert set(problem.also) == {row.at("template") for row in rows}
+    assert "--vault-password-file" in problem.message
+
+
 def test_an_undefined_name_beside_secrets_tells_names_only(tmp_path: Path) -> None:
     with pytest.raises(TemplateError) as caught:
         render("{{ vars.nothing | line }}")

@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from fleet.errors import EmptySelection
 from fleet.inventory.model import Entity, Host, Instance, VirtualService, Vrrp
+from fleet.inventory.vrrp import find_families, find_unicast
 from fleet.render.artifacts import Content, RenderedFile, RenderedService
 from fleet.render.balance_values import (
     HaproxyServer,
@@ -192,12 +193,10 @@ def _make_scripts(member: _Member, vrrp: Vrrp) -> tuple[TrackScript, ...]:
 
 
 def _make_instances(member: _Member, vrrp: Vrrp, scripts: tuple[str, ...]) -> Iterator[VrrpInstance]:
-    """One for each family: VRRP carries addresses of one family only (RFC 5798 section 5.2.9)."""
-    for version in (4, 6):
+    """One for each family."""
+    for version in find_families(member.service):
         of_family = [each for each in member.service.addresses if ip_address(each.address).version == version]
-        if not of_family:
-            continue
-        source, others = _unicast(member, vrrp, version)
+        source, others = _unicast(member, version)
         yield VrrpInstance(
             name=member.service.name if version == 4 else f"{member.service.name}.v6",
             interface=vrrp.interface,
@@ -214,14 +213,11 @@ def _make_instances(member: _Member, vrrp: Vrrp, scripts: tuple[str, ...]) -> It
         )
 
 
-def _unicast(member: _Member, vrrp: Vrrp, version: int) -> tuple[str | None, tuple[str, ...]]:
-    """The members' own addresses, where all have one of the family; else VRRP's multicast group is used."""
-    addresses = {each.host: each.address for each in member.entity.instances if each.host in vrrp.priority}
-    for address in addresses.values():
-        if not haproxy.is_address(address) or ip_address(address).version != version:
-            return None, ()
+def _unicast(member: _Member, version: int) -> tuple[str | None, tuple[str, ...]]:
+    """This member's own address and the others'; without them VRRP's multicast group is used."""
+    addresses = find_unicast(member.service, member.entity, version)
     others = haproxy.sort_addresses(each for host, each in addresses.items() if host != member.host.name)
-    return (addresses[member.host.name], others) if others else (None, ())
+    return addresses.get(member.host.name), others
 
 
 def _make_virtual_servers(member: _Member) -> Iterator[VirtualServer]:

@@ -7,15 +7,18 @@ two sides of a firewall see different addresses, and the rule says so.
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import permutations
 from typing import Final
 
-from fleet.inventory.model import Entity, Host, Inventory, VirtualService
+from fleet.inventory.model import Entity, Host, Inventory, VirtualService, Vrrp
 from fleet.inventory.peers import Peers, titles_for
+from fleet.inventory.vrrp import find_families, find_unicast
 from fleet.sheet.boxes import COMMITMENT, probing_host
 
 UNKNOWN = "?"  # an address that the inventory does not know, as with DHCP
-VRRP = "vrrp"  # IP protocol 112 (RFC 5798 section 5.1.1.4)
-VRRP_GROUP = "224.0.0.18"  # RFC 5798 section 5.1.1.2.1
+VRRP = "112"  # the IP protocol by its number (RFC 5798 section 5.1.1.4), which every firewall takes
+# Where it is not sent by unicast (RFC 5798 sections 5.1.1.2.1 and 5.1.1.2.2): IPv6 from an address of the link.
+_VRRP_GROUPS: Final[Mapping[int, str]] = {4: "224.0.0.18", 6: "ff02::12"}
 
 # What comes back in an association of its own: C-MOVE's sub-operations (PS3.4 C.4.2.2.1), and the N-EVENT-REPORT of
 # storage commitment (PS3.4 J.3.3).
@@ -151,17 +154,19 @@ def _service_needs(peers: Peers, service: VirtualService, wanted: set[str] | Non
             if service.via == "haproxy":
                 yield (checker, instance.address, "tcp", instance.port, f"HAProxy of {service.name} to its members")
     if service.vrrp is not None:
-        yield from _vrrp_needs(peers, service)
+        yield from _vrrp_needs(entity, service, service.vrrp)
 
 
-def _vrrp_needs(peers: Peers, service: VirtualService) -> Iterator[_Need]:
-    members = peers.members_of(service)
-    assert service.vrrp is not None  # noqa: S101  the caller asked
-    why = f"VRRP of {service.name}, virtual router {service.vrrp.virtual_router_id}"
-    for member in members:
-        for other in (*members, VRRP_GROUP):
-            if member != other:
-                yield (member, other, VRRP, None, why)
+def _vrrp_needs(entity: Entity, service: VirtualService, vrrp: Vrrp) -> Iterator[_Need]:
+    """Between the members' own addresses, as keepalived is told; to the multicast group only where it needs it."""
+    why = f"VRRP of {service.name}, virtual router {vrrp.virtual_router_id}"
+    for version in find_families(service):
+        unicast = find_unicast(service, entity, version).values()
+        yield from ((member, other, VRRP, None, why) for member, other in permutations(unicast, 2))
+        for instance in () if unicast else entity.instances:
+            if instance.host in vrrp.priority:
+                source = instance.address if version == 4 else UNKNOWN
+                yield (source, _VRRP_GROUPS[version], VRRP, None, why)
 
 
 # SSH -----------------------------------------------------------------------------------------------------

@@ -23,8 +23,8 @@ NEEDED = {
     "the host of verify.from asks": ("10.20.0.11", "10.20.3.21", "tcp", 104),
     "another prober asks for itself": ("10.0.0.9", "10.20.3.21", "tcp", 104),
     "HAProxy and its check reach the other member": ("10.20.0.11", "10.20.0.12", "tcp", 11112),
-    "VRRP to the other member": ("10.20.0.12", "10.20.0.11", "vrrp", None),
-    "VRRP by multicast": ("10.20.0.11", "224.0.0.18", "vrrp", None),
+    "VRRP to the other member": ("10.20.0.12", "10.20.0.11", "112", None),
+    "VRRP back again": ("10.20.0.11", "10.20.0.12", "112", None),
     "SSH from the controller": ("10.0.0.5", "10.20.0.11", "tcp", 22),
     "SSH through the jump host": ("10.20.0.11", "10.20.0.12", "tcp", 2222),
     "NAT: the address that north sees": ("10.20.0.11", "203.0.113.5", "tcp", 2762),
@@ -35,6 +35,7 @@ NOT_NEEDED = {
     "the controller where a host asks": ("10.0.0.5", "10.20.3.21", "tcp", 104),
     "a member to itself": ("10.20.0.11", "10.20.0.11", "tcp", 11112),
     "a flow past the virtual address": ("10.20.3.21", "10.20.0.11", "tcp", 11112),
+    "VRRP's multicast group beside unicast": ("10.20.0.11", "224.0.0.18", "112", None),
     "the address behind NAT": ("10.20.0.11", "192.168.7.5", "tcp", 2762),
 }
 
@@ -47,6 +48,21 @@ def test_what_must_be_let_through_is_listed(what: str) -> None:
 @pytest.mark.parametrize("what", NOT_NEEDED)
 def test_what_nothing_needs_is_no_hole(what: str) -> None:
     assert NOT_NEEDED[what] not in rules()
+
+
+def vrrp_rules(*changes: tuple[str, str]) -> set[tuple[str, str]]:
+    return {(source, destination) for source, destination, protocol, _ in rules(*changes) if protocol == "112"}
+
+
+def test_only_where_unicast_cannot_be_the_multicast_group_is_let_through() -> None:
+    both_ways = {("10.20.0.11", "10.20.0.12"), ("10.20.0.12", "10.20.0.11")}
+    assert vrrp_rules() == both_ways
+    by_name = ("    address: 10.20.0.12\n", "    address: pacs-2.example\n")
+    assert vrrp_rules(by_name) == {("10.20.0.11", "224.0.0.18"), ("pacs-2.example", "224.0.0.18")}
+    two_families = ("addresses: [10.20.0.100/24,", "addresses: [2001:db8::100/64, 10.20.0.100/24,")
+    assert vrrp_rules(two_families) == {*both_ways, ("?", "ff02::12")}
+    alone = ("priority: {pacs-1: 110, pacs-2: 100}", "priority: {pacs-1: 110}")
+    assert vrrp_rules(alone) == {("10.20.0.11", "224.0.0.18")}
 
 
 def test_a_rule_stands_once_with_all_its_reasons() -> None:

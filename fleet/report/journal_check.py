@@ -45,7 +45,9 @@ def check_journal(data: bytes | None, known: KnownHead | None, witness: Head | N
     for number, line in enumerate(lines, start=1):
         chain.take(number, line)
     faults, remarks = [*chain.faults], [*chain.remarks]
-    if known is None:
+    if known is None and not data:  # made, and the disk was full before anything could be written into it
+        remarks.append("there is no line in it yet; it begins with the first apply")
+    elif known is None:
         faults.append(Fault(0, "the history remembers no journal, but here is one: it belongs to another history"))
     else:
         _compare_end(chain, known, torn, faults, remarks)

@@ -7,6 +7,7 @@ fingerprints of one run can be compared with each other alone.
 
 import hashlib
 import hmac
+import re
 from collections.abc import Callable, Iterable
 from typing import Final
 
@@ -17,6 +18,8 @@ Fingerprint = Callable[[str], str]
 _SALT: Final = b"fleet fingerprint 1"
 _ITERATIONS: Final = 200_000  # dearer to try than the vault's own 10,000, so that nothing is given away
 _DIGITS: Final = 12
+_BASE64_DIGITS: Final = 5  # fewer stand in any word
+_OF_URLS: Final = str.maketrans("+/", "-_")
 _LINE_CHARACTERS: Final = 12  # a line of a longer secret that names it: a part of a key's base64, not `}`
 
 
@@ -40,7 +43,8 @@ def hide_unknown(_text: str) -> str:
 
 
 def list_forms(secrets: Iterable[Secret]) -> tuple[str, ...]:
-    """Secrets as they are, and as shells, JSON, base64 and hexadecimal digits write them; the longest first."""
+    """Secrets as they are, and as shells, JSON, URLs, markup, base64 and hexadecimal digits write them; the longest
+    first."""
     forms = {form for secret in secrets if secret.is_open for form in _forms(secret.reveal())}
     return tuple(sorted(forms, key=lambda each: (-len(each), each)))
 
@@ -53,8 +57,9 @@ def mask_forms(text: str, forms: Iterable[str]) -> str:
 
 
 def _forms(clear: str) -> Iterable[str]:
-    from base64 import b64encode
+    from html import escape
     from json import dumps
+    from urllib.parse import quote, quote_plus
 
     stripped = clear.strip()
     if not stripped:
@@ -63,7 +68,23 @@ def _forms(clear: str) -> Iterable[str]:
     yield repr(stripped)[1:-1]
     yield dumps(stripped)[1:-1]
     yield stripped.replace("'", "'\"'\"'")
-    yield stripped.encode().hex()
-    yield b64encode(clear.encode()).decode().rstrip("=")
-    yield b64encode(stripped.encode()).decode().rstrip("=")
+    yield from (escape(stripped), escape(stripped, quote=False))
+    for quoted in (quote(stripped, safe=""), quote(stripped), quote_plus(stripped)):
+        yield from (quoted, re.sub("%[0-9A-F]{2}", lambda found: found[0].lower(), quoted))
+    yield from (stripped.encode().hex(), stripped.encode().hex().upper())
+    yield from _base64_forms(clear.encode())
+    yield from _base64_forms(stripped.encode())
     yield from (line for line in stripped.splitlines() if len(line) >= _LINE_CHARACTERS and "-----" not in line)
+
+
+def _base64_forms(clear: bytes) -> Iterable[str]:
+    """As it stands in the base64 of a longer text, `user:password` say: at each of three alignments, without the digits
+    that its neighbours decide (RFC 4648 section 4), and in the alphabet of URLs (section 5)."""
+    from base64 import b64encode
+
+    yield b64encode(clear).decode().rstrip("=")
+    for skipped in range(3):
+        whole = b64encode(b"\0" * skipped + clear).decode()
+        core = whole[-(-8 * skipped // 6) : 8 * (skipped + len(clear)) // 6]
+        if len(core) >= _BASE64_DIGITS:
+            yield from (core, core.translate(_OF_URLS))

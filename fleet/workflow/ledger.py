@@ -9,7 +9,7 @@ where they are used.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -244,8 +244,11 @@ class Ledger:
         return {(each.ae_title, each.address, each.port): each.since_at for each in self._history.failing_since()}
 
     def finish(self, error: BaseException | None = None) -> RunReport:
-        """Close the run with its one value; `error` is why it ended before its time."""
-        self.keep_echoes()
+        """Close the run with its one value; `error` is why it ended before its time.
+
+        Where it cannot be recorded (a full disk) it is told all the same: hosts may have been changed.
+        """
+        self._attempt(self.keep_echoes)
         told = self._mask(str(error))
         if isinstance(error, KeyboardInterrupt):
             more = "; `fleet apply --resume last` goes on" if self.chronicle and self.chronicle.has_begun else ""
@@ -257,30 +260,38 @@ class Ledger:
             self._put(findings=(*self._report.findings, FindingLine("", self._report.verb, "refused", told)))
         elif error is not None:
             self._put(failure=told or type(error).__name__)
+            if isinstance(error, HistoryError) and self.chronicle and self.chronicle.has_begun:
+                self.note("hosts were being changed: when that is mended, `fleet apply --resume last` goes on")
         self._finished = True
         self._put(
             finished_at=self._now(),
             hosts=tuple(self._recorded_hosts.values()),
             echoes=tuple(sorted(self._recorded_echoes, key=_story_order)),
             asked=self._asked or None,
-            failing_since=self._failing_since(),
         )
-        self._close_chronicle()
+        self._attempt(lambda: self._put(failing_since=self._failing_since()))
+        self._attempt(self._close_chronicle)
+        self._attempt(self._record_finish)
+        return self._report
+
+    def _attempt(self, record: Callable[[], None]) -> None:
+        """What cannot be recorded or looked up fails the run, and hides nothing of it."""
+        try:
+            record()
+        except HistoryError as error:
+            self._put(failure=self._report.failure or str(error))
+
+    def _close_chronicle(self) -> None:
+        """The last line of the journal, told so that it can be kept where nobody who has our files can reach it."""
+        head = self.chronicle.finish(self._report.exit_status, self._report.host_counts) if self.chronicle else None
+        if head is not None:
+            self.note(f"journal: {head}")
+
+    def _record_finish(self) -> None:
         report = self._report
         if self._history is not None:
             summary = make_run_summary(report)
             self._history.record_run_finish(self._context.run_id, report.finished_at, report.exit_status, summary)
-        return report
-
-    def _close_chronicle(self) -> None:
-        """The last line of the journal, told so that it can be kept where nobody who has our files can reach it."""
-        try:
-            head = self.chronicle.finish(self._report.exit_status, self._report.host_counts) if self.chronicle else None
-        except HistoryError as error:
-            self._put(failure=self._report.failure or str(error))
-            return
-        if head is not None:
-            self.note(f"journal: {head}")
 
 
 def _story_order(line: EchoLine) -> tuple[Any, ...]:

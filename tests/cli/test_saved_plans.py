@@ -3,8 +3,9 @@
 import json
 import os
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 
 import jsonschema
@@ -12,8 +13,10 @@ import pytest
 
 from fleet.cli import unlock
 from fleet.documents.packaged import read_schema
+from fleet.errors import HistoryError
 from fleet.inventory.model import Inventory
 from fleet.push.transport import Connector
+from fleet.report.history.opening import History
 from fleet.report.journal import journal_of
 from fleet.workflow.chronicle import record_broken_lock
 from tests.cli.doors import Door
@@ -130,6 +133,37 @@ def test_a_broken_plan_is_2_and_a_missing_one_1(hosts: Door, plan: Path, verb: t
     assert (broken.status, "torn" in broken.err) == (2, True), broken
     missing = hosts(*verb, str(plan) + "x", *more)
     assert (missing.status, "cannot be read" in missing.err) == (1, True), missing
+
+
+# The controller's own disk -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("works", range(8))
+def test_a_full_disk_of_ours_hides_nothing_of_what_was_done_on_hosts(
+    hosts: Door, monkeypatch: pytest.MonkeyPatch, works: int
+) -> None:
+    """From the first word that cannot be recorded on nobody else is begun, and what was done is told."""
+    calls = count()
+
+    def full(kept: Callable[..., object]) -> Callable[..., object]:
+        def call(*words: object, **more: object) -> object:
+            if next(calls) >= works:
+                raise HistoryError("the history cannot be used: database or disk is full")
+            return kept(*words, **more)
+
+        return call
+
+    for name in ("record_plan", "record_host_outcomes", "record_run_finish", "record_applied", "record_journal_head"):
+        monkeypatch.setattr(History, name, full(getattr(History, name)))
+    said = hosts("apply", *APPLY, "--serial", "1", "-o", "json")
+    changed = {name for name, host in hosts.machines.items() if "/etc/note" in host.files}
+    assert (said.status, "disk is full" in said.json["failure"]) == (1, True), said
+    told = {row["host"] for row in said.json["hosts"] if row["outcome"] == "converged"}
+    doubtful = {row["host"] for row in said.json["hosts"] if row["phase"] == "begun"}
+    assert told <= changed <= told | doubtful
+    monkeypatch.undo()
+    assert hosts("history", "verify").status == 0
+    assert hosts("apply", *APPLY).status == 0
 
 
 # Resume --------------------------------------------------------------------------------------------------

@@ -1,5 +1,11 @@
 """Diffs of files that hold secrets: what changes is seen, what it is changes from and to is not."""
 
+import base64
+import html
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -106,3 +112,26 @@ def test_known_secrets_leave_a_text_in_the_forms_that_programs_write() -> None:
     ):
         assert "canary" not in mask_forms(f"<{said}>", forms) or said == "two\\nlines-of-a"
     assert mask_forms("nothing", ()) == "nothing"
+
+
+# T39
+@pytest.mark.parametrize("clear", ["canary&4711", "c@n/r+y?~?\u00ff", "CanaryA1"])
+@pytest.mark.parametrize("before", ["", "u", "us", "user:", "u\u00fcser:"])
+@pytest.mark.parametrize("after", ["", "@", "@h", "@host"])
+def test_a_secret_inside_what_programs_encode_is_found(clear: str, before: str, after: str) -> None:
+    """A header that curl prints, an URL, a page, a dump: the secret is a part of what was encoded."""
+    text = before + clear + after
+    forms = list_forms([Secret(clear)])
+    for said in (
+        base64.b64encode(text.encode()).decode(),
+        base64.urlsafe_b64encode(text.encode()).decode(),
+        quote(text),
+        quote(text, safe=""),
+        quote(text, safe="").lower() if clear.islower() else quote_plus(text),
+        html.escape(text),
+        text.encode().hex(),
+        text.encode().hex().upper(),
+        json.dumps(text),
+    ):
+        assert "***" in mask_forms(said, forms), said
+        assert mask_forms(said, forms) != said

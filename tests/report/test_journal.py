@@ -139,6 +139,13 @@ def test_before_the_first_apply_there_is_nothing_wrong(tmp_path: Path) -> None:
     assert (checked.faults, len(checked.remarks)) == ((), 1)
 
 
+def test_a_journal_into_which_nothing_could_be_written_accuses_nobody() -> None:
+    """Made, and then the disk was full."""
+    checked = check_journal(b"", None)
+    assert (checked.faults, "no line in it yet" in checked.remarks[0]) == ((), True)
+    assert check_journal(b"x\n", None).faults
+
+
 def test_whoever_rewrites_journal_and_history_together_is_found_by_a_head_from_elsewhere(book: Book) -> None:
     known = book.check().head
     lines, before = [], GENESIS

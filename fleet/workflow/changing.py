@@ -23,6 +23,7 @@ from fleet.push.outcome import HostOutcome, Outcome
 from fleet.push.transport import Connector
 from fleet.render.artifacts import RenderedHost
 from fleet.workflow.asking import prove_members
+from fleet.workflow.budgeting import Purse, not_begun
 from fleet.workflow.context import Context
 from fleet.workflow.draining import Draining, DrainSettings
 from fleet.workflow.holding import Held
@@ -196,24 +197,28 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
     groups = partners(work.reading)
     canaries = find_canaries(work.reading, planned.hosts, order, batching.canaries)
     batches = make_batches(order, batching.serial, groups, canaries)
+    purse = Purse(batching.budget, canaries, len(planned.hosts))
+    purse.count(outcomes.values())
     by_name = {host.name: host for host in planned.hosts}
     draining = _draining(work) if batching.drain_timeout_s is not None else None
     settings = _settings(work, by_name, batching, draining)
+    settings = replace(settings, usher=purse.around(settings.usher))
     observer = work.context.observer
     observer(StageStarted("apply", len(order)))
     for number, batch in enumerate(batches, start=1):
-        failed = sorted(name for name, outcome in outcomes.items() if outcome.outcome.is_failure)
-        if batching.budget.is_spent(len(failed), len(planned.hosts)) or canaries.intersection(failed):
+        if purse.why_spent():
             break
         if canaries and number == 1:
-            observer(Notice(f"canaries first: {', '.join(sorted(canaries.intersection(order)))}"))
-        spared = {name: why for name in batch if (why := _failed_partner(name, failed, groups))}
+            first = ", ".join(sorted(canaries.intersection(order))) or "as desired already, so nobody goes first"
+            observer(Notice(f"canaries first: {first}"))
+        spared = {name: why for name in batch if (why := _failed_partner(name, purse.failed, groups))}
         hosts = [by_name[name] for name in batch if name not in spared]
         observer(Notice(f"batch {number} of {len(batches)}: {', '.join(host.name for host in hosts) or 'nobody'}"))
-        done = [_not_begun(name, why) for name, why in spared.items()]
+        done = [not_begun(name, why) for name, why in spared.items()]
 
         def hear(ended: Sequence[HostOutcome]) -> None:
             outcomes.update((outcome.host, outcome) for outcome in ended)
+            purse.count(ended)
             _tell(observer, ended)
             _record(work, ended)
 
@@ -227,9 +232,7 @@ def apply_planned(work: Work, planned: Planned, batching: Batching) -> tuple[Hos
             raise
         while draining is not None and draining.notes and work.note is not None:
             work.note(draining.notes.pop(0))
-    failed = sorted(name for name, outcome in outcomes.items() if outcome.outcome.is_failure)
-    dead = sorted(canaries.intersection(failed))
-    left = [_not_begun(name, _canary(dead) if dead else _spent(failed)) for name in order if name not in outcomes]
+    left = [not_begun(name, purse.why_spent()) for name in order if name not in outcomes]
     _record(work, left)
     outcomes |= {outcome.host: outcome for outcome in left}
     return tuple(outcomes[host.name] for host in planned.hosts)
@@ -288,15 +291,6 @@ def _failed_partner(name: str, failed: Sequence[str], groups: Sequence[frozenset
     return f"its partner {', '.join(broken)} failed, and this one may be the last that serves" if broken else ""
 
 
-def _spent(failed: Sequence[str]) -> str:
-    names = ", ".join(failed[:3]) + (f" and {len(failed) - 3} more" if len(failed) > 3 else "")
-    return f"{names} failed before its turn, and the budget of failures was spent"
-
-
-def _canary(dead: Sequence[str]) -> str:
-    return f"the canary {', '.join(dead)} failed, and hosts after a canary that failed are never begun"
-
-
 def find_canaries(
     reading: Reading, hosts: Sequence[Host], order: Sequence[str], wanted: int | str | None
 ) -> frozenset[str]:
@@ -338,7 +332,7 @@ def _interrupted(name: str, begun: Collection[str]) -> HostOutcome:
     if name in begun:
         text = "interrupted while it was being changed: what was not confirmed undoes itself"
         return HostOutcome(name, Outcome.FAILED, INTERRUPTED, text)
-    return _not_begun(name, "the run was interrupted")
+    return not_begun(name, "the run was interrupted")
 
 
 def _phases_only(observer: Observer, begun: set[str]) -> Observer:
@@ -351,10 +345,6 @@ def _phases_only(observer: Observer, begun: set[str]) -> Observer:
             observer(event)
 
     return hear
-
-
-def _not_begun(name: str, why: str) -> HostOutcome:
-    return HostOutcome(name, Outcome.NOT_REACHED, "batch", f"not begun: {why}")
 
 
 def partners(reading: Reading) -> list[frozenset[str]]:

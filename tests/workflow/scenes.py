@@ -79,6 +79,7 @@ class Scene:
     now: datetime = NOW
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     contacted: list[str] = field(default_factory=list)
+    forks: int = 20
 
     @property
     def history_file(self) -> Path:
@@ -98,6 +99,7 @@ class Scene:
             inventory_root=self.root / "inventory",
             history_file=self.history_file,
             limit=limit,
+            forks=self.forks,
             run_id=f"run-{next(self.numbers)}",
             who="tester",
             clock=lambda: self.now,

@@ -130,6 +130,37 @@ def test_canaries_may_be_so_many_hosts_and_never_nobody(three: Scene) -> None:
     assert set(three.machines["north-2"].log[-1:]) == {"observe"}, "nothing was written"
 
 
+def test_inside_a_batch_too_no_new_host_starts_once_the_budget_is_spent(scene: Scene) -> None:  # T37
+    """The usual `fleet apply`: one batch of all hosts, of which some are worked on at once."""
+    names = [f"host-{number:02}" for number in range(12)]
+    scene.write(HEAD + host_rows(names) + NOTE)
+    scene.note("first")
+    scene.machines.update({name: FakeHost() for name in names})
+    scene.machines["host-01"].failures["stage"] = HostError("disk full", phase="stage")
+    scene.forks = 1
+    report = scene.run(lambda story: story.apply(at_once()))
+    ended = outcomes(report)
+    assert (ended["host-00"], ended["host-01"]) == ("converged", "failed")
+    assert {ended[name] for name in names[2:]} == {"not_reached"}
+    assert details(report)["host-11"] == (
+        "not begun: host-01 failed before its turn, and the budget of failures was spent"
+    )
+    assert written(scene) == ["host-00"]
+    assert not any("stage" in scene.machines[name].log for name in names[2:])
+
+
+def test_a_canary_that_failed_stops_the_other_canaries_of_its_batch(scene: Scene) -> None:  # T37
+    names = ["north-1", "north-2", "north-3"]
+    scene.write(HEAD + host_rows(names) + NOTE)
+    scene.note("first")
+    scene.machines.update({name: FakeHost() for name in names})
+    scene.machines["north-1"].failures["stage"] = HostError("disk full", phase="stage")
+    scene.forks = 1
+    plenty = replace(at_once(max_fail=3), canaries=2)
+    report = scene.run(lambda story: story.apply(plenty))
+    assert outcomes(report) == {"north-1": "failed", "north-2": "not_reached", "north-3": "not_reached"}
+
+
 STATES = ("failed", "unreachable", "stale", "rolled_back", "rollback_failed", "locked", "refused")
 
 

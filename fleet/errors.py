@@ -4,6 +4,7 @@
 files are collected, all of them, and told at once.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import ClassVar
@@ -163,3 +164,11 @@ class Problem:
 def count_errors(problems: "tuple[Problem, ...] | list[Problem]") -> int:
     """How many of them stop the run."""
     return sum(1 for problem in problems if problem.severity is Severity.ERROR)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` where one of them is close; else nothing."""
+    import difflib  # only who made a slip pays
+
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else ""

@@ -8,7 +8,8 @@ from click.core import ParameterSource
 
 from fleet.cli.connect import open_connector
 from fleet.cli.door import Door, door
-from fleet.errors import EmptySelection, HistoryError, UnreadableFile
+from fleet.errors import HistoryError, UnreadableFile
+from fleet.inventory.select import find_host
 from fleet.report.history.opening import open_history
 from fleet.report.text import count_of
 from fleet.workflow.context import Context
@@ -75,10 +76,6 @@ def _line(finding: Finding) -> str:
 def _print_sudoers(door: Door, reading: Reading, name: str) -> int:
     from fleet.push.sudoers import format_sudoers
 
-    host = reading.inventory.hosts.get(name)
-    if host is None:
-        raise EmptySelection(
-            f"{name!r} is no host of this inventory; there are: {', '.join(sorted(reading.inventory.hosts)) or 'none'}"
-        )
+    host = find_host(reading.inventory, name)
     door.tell(format_sudoers(host))
     return 0

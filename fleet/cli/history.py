@@ -1,6 +1,5 @@
 """`fleet history [RUN]`: earlier runs, or one of them in full."""
 
-import difflib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -8,7 +7,7 @@ from dataclasses import asdict
 import click
 
 from fleet.cli.door import Door, door
-from fleet.errors import EmptySelection, UsageError
+from fleet.errors import EmptySelection, UsageError, did_you_mean
 from fleet.report.history.opening import open_history
 from fleet.report.journal import journal_of, read_alone
 from fleet.report.journal_check import check_journal, describe, parse_head
@@ -78,6 +77,4 @@ def _verify(door: Door, text: str | None) -> int:
 
 def _unknown(verb: str, known: Sequence[str]) -> str:
     verbs = sorted({each.split()[0] for each in known})
-    close = difflib.get_close_matches(verb, verbs, n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else ""
-    return f"no run of verb {verb!r}; there are runs of {', '.join(verbs) or 'none'}{hint}"
+    return f"no run of verb {verb!r}; there are runs of {', '.join(verbs) or 'none'}{did_you_mean(verb, verbs)}"

@@ -1,6 +1,5 @@
 """`fleet run PLAYBOOK`: a playbook."""
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from fleet.cli.door import Door, door
 from fleet.cli.limit import tell_limit
 from fleet.cli.running import OUTPUTS, Telling, tell_run
 from fleet.documents.packaged import package_folder
-from fleet.errors import UnreadableFile
+from fleet.errors import UnreadableFile, did_you_mean
 from fleet.playbook import perform, read_playbook
 from fleet.workflow.story import Permissions, Story
 
@@ -50,8 +49,7 @@ def _find(playbook: Path) -> Path:
     shipped = {path.stem: path for path in sorted(package_folder("playbooks").glob("*.yml"))}
     if str(playbook) in shipped:
         return shipped[str(playbook)]
-    close = difflib.get_close_matches(playbook.stem, shipped, n=1)
-    hint = f"did you mean {close[0]}? " if close else ""
+    hint = did_you_mean(playbook.stem, shipped)
     raise UnreadableFile(
-        f"{playbook}: no such playbook; {hint}those that ship with fleet are {', '.join(shipped)}; nothing was done"
+        f"{playbook}: no such playbook{hint}; those that ship with fleet are {', '.join(shipped)}; nothing was done"
     )

@@ -5,7 +5,7 @@ import json
 import click
 
 from fleet.documents.packaged import list_schemas, read_schema
-from fleet.errors import UsageError
+from fleet.errors import UsageError, did_you_mean
 
 
 @click.command("schema")
@@ -19,6 +19,8 @@ def command(name: str | None) -> int:
         print("\n".join(list_schemas()))
         return 0
     if name not in list_schemas():
-        raise UsageError(f"no schema {name!r}; there are: {', '.join(list_schemas())}")
+        raise UsageError(
+            f"no schema {name!r}; there are: {', '.join(list_schemas())}{did_you_mean(name, list_schemas())}"
+        )
     print(json.dumps(read_schema(name), indent=1, ensure_ascii=False))
     return 0

@@ -6,7 +6,7 @@ import click
 
 from fleet.cli.connect import read_ssh_options, tell_remarks
 from fleet.cli.door import Door, door
-from fleet.errors import EmptySelection
+from fleet.inventory.select import find_host
 from fleet.workflow.reading import read_all
 
 
@@ -23,11 +23,7 @@ def command(door: Door, host: str, timeout: float) -> int:
     from fleet.push.ssh.connector import fetch_host_keys  # loads paramiko
 
     inventory = read_all(door.context()).inventory
-    known = inventory.hosts.get(host)
-    if known is None:
-        raise EmptySelection(
-            f"{host!r} is no host of this inventory; there are: {', '.join(sorted(inventory.hosts)) or 'none'}"
-        )
+    known = find_host(inventory, host)
     remarks: dict[str, None] = {}
     options = read_ssh_options(door.ssh_config, lambda text: remarks.update({text: None}))
     keys = fetch_host_keys(replace(known, host_keys=()), deadline_s=timeout, hosts=inventory.hosts, options=options)

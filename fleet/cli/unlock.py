@@ -6,7 +6,8 @@ import click
 
 from fleet.cli.connect import open_connector
 from fleet.cli.door import Door, door
-from fleet.errors import EmptySelection, UsageError
+from fleet.errors import UsageError
+from fleet.inventory.select import find_host
 from fleet.push.lock import LockReport, break_lock, observe_lock
 from fleet.report.history.opening import open_history
 from fleet.workflow.chronicle import record_broken_lock
@@ -27,11 +28,9 @@ def command(door: Door, host: str, yes: bool, reason: str) -> int:
     """
     context = door.context(reason=reason)
     inventory = read_all(context).inventory
-    hosts = inventory.hosts
-    if host not in hosts:
-        raise EmptySelection(f"{host!r} is no host of this inventory; there are: {', '.join(sorted(hosts)) or 'none'}")
+    known = find_host(inventory, host)
     with open_connector(inventory, door) as connector:
-        transport = connector.open_(hosts[host], deadline_s=context.connect_deadline_s)
+        transport = connector.open_(known, deadline_s=context.connect_deadline_s)
         held = observe_lock(transport, deadline_s=context.observe_deadline_s).lease
         if held is None:
             door.tell(f"{host} is not locked")

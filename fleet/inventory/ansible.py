@@ -11,7 +11,7 @@ from typing import Any
 
 from fleet.errors import EmptySelection
 from fleet.inventory.model import Host, Inventory
-from fleet.inventory.select import Selectors
+from fleet.inventory.select import Selectors, find_host
 from fleet.secrets.secret import Secret
 
 _NOT_IDENTIFIER = re.compile(r"[^A-Za-z0-9_]")
@@ -34,9 +34,7 @@ def make_ansible_host(inventory: Inventory, name: str) -> dict[str, Any]:
 
     Raises `EmptySelection` where there is no such host.
     """
-    host = inventory.hosts.get(name)
-    if host is None:
-        raise EmptySelection(f"{name!r} is no host of this inventory; `fleet inventory --list` shows them")
+    host = find_host(inventory, name)
     return {**_plain(host.vars), **_login(inventory, host), **_facts(inventory, host)}
 
 

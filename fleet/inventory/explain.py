@@ -5,12 +5,12 @@ entity's instance on that host, whose settings stand between the site's and the 
 """
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
 from fleet.documents.packaged import read_schema
-from fleet.errors import EmptySelection
+from fleet.errors import EmptySelection, did_you_mean
 from fleet.inventory import model as m
 from fleet.inventory.load import Loaded
 from fleet.inventory.settings import Explanation, Layer, explain, merge_layers
@@ -46,7 +46,18 @@ def parse_question(inventory: m.Inventory, text: str) -> tuple[str, tuple[str, .
             return name, tuple(parts[length:])
     if _is_known(inventory, text):
         raise EmptySelection(f"{text!r} names no value; ask for one of its keys, such as {text}.verify")
-    raise EmptySelection(f"{text!r} begins with no title, name or host; `fleet inventory --list` shows what there is")
+    hint = _nearest_question(inventory, parts) or "; `fleet inventory --list` shows what there is"
+    raise EmptySelection(f"{text!r} begins with no title, name or host{hint}")
+
+
+def _nearest_question(inventory: m.Inventory, parts: Sequence[str]) -> str:
+    """The same question of somebody who is there; the key stays as it was typed."""
+    entities = [name for entity in inventory.entities for name in (*entity.titles, entity.name)]
+    standing = [f"{entity.ae_title}@{each.host}" for entity in inventory.entities for each in entity.instances]
+    known = (*entities, *inventory.hosts, *standing)
+    lengths = range(len(parts) - 1, 0, -1) if len(parts) > 1 else (1,)
+    hints = (did_you_mean(".".join(parts[:length]), known) for length in lengths)
+    return next(filter(None, hints), "")
 
 
 def _is_known(inventory: m.Inventory, name: str) -> bool:
@@ -109,10 +120,13 @@ def _unsaid(inventory: m.Inventory, layers: tuple[Layer, ...], name: str, path: 
         return f"{name} has no {path[0]} of its own, each of its instances has one; ask {questions}"
     text = f"{name} has no {'.'.join(path)}: no file says it, and fleet has no value of its own for it"
     kind = "host" if entity is None and name in inventory.hosts else "entity"
-    known = sorted({*_keys_of_schema(kind, path[:-1]), *_keys_said(layers, path[:-1])})
-    close = difflib.get_close_matches(path[-1], [key for key in known if key != path[-1]], n=1)
-    if close and path[-1] not in known:
-        text += f"; did you mean {'.'.join((*path[:-1], close[0]))}?"
+    for depth, key in enumerate(path):
+        known = {*_keys_of_schema(kind, path[:depth]), *_keys_said(layers, path[:depth])}
+        if key not in known:  # what comes after a slip is not judged
+            meant = difflib.get_close_matches(key, sorted(known), n=1)
+            return text + "".join(
+                f"; did you mean {'.'.join((*path[:depth], each, *path[depth + 1 :]))}?" for each in meant
+            )
     return text
 
 

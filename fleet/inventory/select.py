@@ -7,13 +7,12 @@ modalities of what runs on it, an entity the host names of its instances. Matchi
 an empty run.
 """
 
-import difflib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from fnmatch import translate
 
-from fleet.errors import EmptySelection
+from fleet.errors import EmptySelection, did_you_mean
 from fleet.inventory.model import KINDS, Entity, Host, Inventory
 
 _TERM = re.compile(r"\s*(,)|\s*(!?)((?:'[^']*'|[^\s,'])+)")
@@ -135,7 +134,7 @@ class Selectors:
             known = sorted({*tables[0], *tables[1]})
             if equals and known and not any(_match(table, bare) for table in tables):
                 there = f"{', '.join(known[:8])}{' …' if len(known) > 8 else ''}"
-                yield f"nothing has {key}={bare}{_did_you_mean(bare, known) or f'; there are {there}'}"
+                yield f"nothing has {key}={bare}{did_you_mean(bare, known) or f'; there are {there}'}"
 
     def _universe(self, kind: str) -> _Universe:
         if kind not in self._universes:
@@ -194,7 +193,7 @@ class Selectors:
         if not matched and not self._is_known_word(term):
             raise EmptySelection(
                 f"{bare!r} in the selector {text!r} is no title, host, name or group, and as a pattern it matches"
-                f" nothing{_did_you_mean(bare, universe.words)}"
+                f" nothing{did_you_mean(bare, universe.words)}"
             )
         return matched
 
@@ -235,10 +234,14 @@ class Selectors:
         if known is None or value in known or _GLOB.search(value) or (key == "site" and self._inventory.incomplete):
             return
         raise EmptySelection(
-            f"{value!r} in the selector {text!r} is no {key}{_did_you_mean(value, known)}; there are {', '.join(known)}"
+            f"{value!r} in the selector {text!r} is no {key}{did_you_mean(value, known)}; there are {', '.join(known)}"
         )
 
 
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
+def find_host(inventory: Inventory, name: str) -> Host:
+    """The host of this very name. Raises `EmptySelection`."""
+    if name not in inventory.hosts:
+        known = sorted(inventory.hosts)
+        hint = did_you_mean(name, known) or f"; there are: {', '.join(known) or 'none'}"
+        raise EmptySelection(f"{name!r} is no host of this inventory{hint}")
+    return inventory.hosts[name]

@@ -6,7 +6,6 @@ without end is refused where that is cheap, and killed by `render.limits` where 
 data: nothing is rendered twice (T14). Nothing here depends on chance or time.
 """
 
-import difflib
 import os
 import re
 import stat
@@ -31,7 +30,7 @@ from jinja2.meta import find_referenced_templates
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing
 
-from fleet.errors import TemplateError, UnfitValue
+from fleet.errors import TemplateError, UnfitValue, did_you_mean
 from fleet.render.artifacts import Content
 from fleet.render.formats import Format, Quoted, quote_line, quoted
 from fleet.render.slots import Filled, Pouch, Slot
@@ -115,8 +114,7 @@ class _Missing(StrictUndefined):
         else:
             return f"a {_PLAIN_NAMES.get(type(owner), 'value')} has no {asked!r}"
         what = _OWNERS.get(name, name)
-        close = difflib.get_close_matches(str(asked), known, n=1)
-        meant = f"; did you mean {close[0]!r}?" if close else ""
+        meant = did_you_mean(str(asked), known)
         return f"{what} has no {asked!r}, it has {', '.join(known[:30]) or 'nothing'}{meant}"
 
 
@@ -351,8 +349,7 @@ def _name_known(error: Exception, context: Mapping[str, Any]) -> str:
     found = _UNDEFINED.fullmatch(str(error)) if isinstance(error, UndefinedError) else None
     if found is None:
         return ""
-    close = difflib.get_close_matches(found[1], list(context), n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; a template knows {', '.join(sorted(context))}"
+    return did_you_mean(found[1], context) or f"; a template knows {', '.join(sorted(context))}"
 
 
 _UNDEFINED = re.compile(r"'([^']*)' is undefined")

@@ -3,7 +3,6 @@
 The one module that loads jsonschema, which can explain and takes its time; what is accepted never comes here.
 """
 
-import difflib
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -13,7 +12,7 @@ import jsonschema
 import jsonschema.validators
 
 from fleet.documents.values import Document
-from fleet.errors import Problem, Severity
+from fleet.errors import Problem, Severity, did_you_mean
 from fleet.inventory.typed import Pointer
 from fleet.validate.accepting import make_accepting, read_item_schemas, select_schema
 
@@ -131,7 +130,7 @@ def _tell(document: Document, path: Pointer, error: jsonschema.ValidationError) 
             what = f"an item of {name}" if path and isinstance(path[-1], int) else name
             return "schema-type", f"{what} must be {_kind(wanted)}, not {_show(value)}{_hint(wanted, value)}"
         case "enum":
-            text = f"{name}: {_show(value)} is none of {_join(wanted)}{_did_you_mean(value, wanted)}"
+            text = f"{name}: {_show(value)} is none of {_join(wanted)}{did_you_mean(str(value), map(str, wanted))}"
             return "schema-value", text
         case "const":
             return "schema-value", f"{name} can only be {'false' if wanted is False else _show(wanted)}"
@@ -171,15 +170,10 @@ def _unknown_keys(
         if colon and key in known:
             hint = f"; YAML wants a space after the colon: `{key}: {rest or '...'}`"
         else:
-            hint = _did_you_mean(extra, known) or f"; it knows {_join(known)}"
+            hint = did_you_mean(str(extra), map(str, known)) or f"; it knows {_join(known)}"
         text = f"{_place(document, path)} has no key {_show(extra)}{hint}"
         spoiled = (*path, str(extra))
         yield spoiled, Problem("schema-unknown-key", Severity.ERROR, text, document.locate(spoiled, key=True))
-
-
-def _did_you_mean(value: Any, known: Any) -> str:
-    close = difflib.get_close_matches(str(value), [str(item) for item in known], n=1)
-    return f"; did you mean {close[0]!r}?" if close else ""
 
 
 def _name(path: Pointer) -> str:

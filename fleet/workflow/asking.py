@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
-from fleet.errors import EmptySelection
+from fleet.errors import EmptySelection, did_you_mean
 from fleet.events import ItemFinished, StageStarted
 from fleet.inventory.model import Entity, Host, VirtualService
 from fleet.push.transport import Connector
@@ -91,10 +91,10 @@ def _questions(
 
 def _check_source(reading: Reading, source: str) -> None:
     if source not in (CONTROLLER, HOSTS) and source not in reading.inventory.hosts:
-        known = ", ".join(sorted(reading.inventory.hosts)) or "none"
+        known = sorted(reading.inventory.hosts)
+        hint = did_you_mean(source, (CONTROLLER, HOSTS, *known)) or f"; the hosts are: {', '.join(known) or 'none'}"
         raise EmptySelection(
-            f"--from {source}: neither controller, hosts, nor a host of this inventory; nothing was asked; the hosts"
-            f" are: {known}"
+            f"--from {source}: neither controller, hosts, nor a host of this inventory; nothing was asked{hint}"
         )
 
 

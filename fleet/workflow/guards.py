@@ -3,10 +3,9 @@
 A half-empty inventory, or a host that vanished from it, is a slip until somebody says that it is not.
 """
 
-import difflib
 from collections.abc import Collection
 
-from fleet.errors import InvalidInventory, Location, Problem, Severity
+from fleet.errors import InvalidInventory, Location, Problem, Severity, did_you_mean
 from fleet.inventory.model import Inventory
 from fleet.report.history.opening import History
 from fleet.validate.removal import CODE, check_removal, check_still_sent
@@ -63,8 +62,7 @@ def unforgotten(history: History | None, forget_hosts: Collection[str]) -> list[
         return []
     known = history.known_hosts()
     text = "--forget-host {0}: history knows no such host of this fleet, so there is nothing to forget{1}"
-    hints = {name: difflib.get_close_matches(name, sorted(known), n=1) for name in forget_hosts if name not in known}
-    return [text.format(name, f"; did you mean {close[0]}?" if close else "") for name, close in hints.items()]
+    return [text.format(name, did_you_mean(name, sorted(known))) for name in forget_hosts if name not in known]
 
 
 def unguarded(inventory: Inventory, history: History | None) -> list[str]:

@@ -1,9 +1,8 @@
 """By the inventory's names: where a caller would call, as the inventory says it."""
 
-import difflib
 from collections.abc import Iterable
 
-from fleet.errors import EmptySelection
+from fleet.errors import EmptySelection, did_you_mean
 from fleet.inventory.model import Entity
 from fleet.inventory.peers import Peer, titles_for
 from fleet.secrets.secret import SealedSecret
@@ -62,6 +61,5 @@ def _names(entities: Iterable[Entity]) -> list[str]:
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    hint = f"; did you mean {close[0]!r}?" if close else "; `fleet inventory --list` shows what there is"
+    hint = did_you_mean(name, known) or "; `fleet inventory --list` shows what there is"
     return f"{name!r} is no entity of this inventory{hint}; nothing was asked"

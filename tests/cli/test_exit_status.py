@@ -170,7 +170,7 @@ def test_a_playbook_that_is_none_is_2_and_one_that_is_not_there_1(hosts: Door, t
     said = hosts("run", str(path))
     assert (said.status, "mine.yml:1" in said.err) == (2, True)
     gone = hosts("run", "aplly")
-    assert (gone.status, "did you mean apply?" in gone.err) == (1, True)
+    assert (gone.status, "did you mean 'apply'?" in gone.err) == (1, True)
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from fleet.dicom.pdu import AssociateRJ
 from fleet.errors import HostError
+from tests.cli.conftest import box
 from tests.cli.doors import Door
 from tests.verify.peers import Peer, replies, serving
 from tests.workflow.scenes import HEAD, NOTE, host_rows
@@ -131,7 +132,7 @@ def test_a_misspelt_forget_host_is_told_already_by_plan(hosts: Door) -> None:
     assert hosts("apply", "--yes", "--hold-down", "0s").status == 0
     said = hosts("plan", "--forget-host", "nroth-1")
     assert "--forget-host nroth-1: history knows no such host" in said.out
-    assert "did you mean north-1?" in said.out
+    assert "did you mean 'north-1'?" in said.out
 
 
 def test_who_types_an_address_is_not_sent_to_an_inventory(door: Door) -> None:
@@ -203,3 +204,25 @@ def test_init_into_a_file_says_what_to_name(door: Door, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("A,127.0.0.1,104\n")
     said = door.bare("init", str(tmp_path / "list.csv"))
     assert (said.status, "cannot be written: Not a directory; name a folder of yours" in said.err) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["aply"], "Did you mean 'apply'?"),
+        (["schema", "inventry"], "did you mean 'inventory'?"),
+        (["echo", "-i", "INVENTORY", "--as", "FLEET_SC", "GOOD"], "did you mean 'FLEET_SCU'?"),
+        (["echo", "-i", "INVENTORY", "--as", "FLEET_SCU", "GOD"], "did you mean 'GOOD'?"),
+        (["explain-value", "GOD.port"], "did you mean 'GOOD'?"),
+        (["explain-value", "GOOD.verify.probes"], "did you mean verify.probe?"),
+        (["trust", "gaet-1"], "did you mean 'gate-1'?"),
+        (["unlock", "gaet-1"], "did you mean 'gate-1'?"),
+        (["inventory", "--host", "gaet-1"], "did you mean 'gate-1'?"),
+    ],
+)
+def test_a_misspelt_word_is_told_its_neighbour(boxes: Door, good: Peer, words: list[str], hint: str) -> None:
+    boxes.write(HEAD + host_rows(("gate-1",)) + "entities:\n" + box("GOOD", good))
+    words = [str(boxes.inventory) if word == "INVENTORY" else word for word in words]
+    said = boxes.bare(*words) if words[0] in {"aply", "schema", "echo"} else boxes(*words)
+    assert (said.status in {2, 64}, hint in said.err) == (True, True), said
+    assert good.connections == 0

@@ -96,7 +96,12 @@ def test_a_question_that_cannot_be_answered_says_why(loaded: Loaded, question: s
     [
         ("A.B@h.one.prot", "did you mean port?"),
         ("CT.verify.timeouts.conect", "did you mean verify.timeouts.connect?"),
+        ("CT.verify.timeout.connect", "did you mean verify.timeouts.connect?"),
         ("h.one.adress", "did you mean address?"),
+        ("CTT.port", "did you mean 'CT'?"),
+        ("h.onee.ssh.port", "did you mean 'h.one'?"),
+        ("A.B@h.two.port", "did you mean 'A.B@h.one'?"),
+        ("NOBODY.port", "`fleet inventory --list`"),
         ("A.B.port", "ask A.B@h.one.port"),
     ],
 )

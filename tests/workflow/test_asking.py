@@ -183,7 +183,7 @@ def test_from_a_host_that_is_none_of_ours_is_refused_before_anybody_is_asked(sce
         report = sweep(scene, Asking(("gaet-1",)))
         assert good.connections == 0
     assert report.exit_status == 2
-    assert "the hosts are: gate-1" in report.findings[0].message
+    assert "did you mean 'gate-1'?" in report.findings[0].message
 
 
 def test_from_hosts_without_a_flow_that_starts_there_is_no_empty_sweep(scene: Scene) -> None:

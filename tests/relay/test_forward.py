@@ -300,3 +300,73 @@ def test_what_was_prepared_does_not_go_out_after_a_pause_or_a_new_configuration(
         assert bench.worker.work(), "and it is told that there may be more"
         assert script.uids() == ["1.2.3.0"]
         assert sorted(bench.states().values()) == ["delivered", "queued", "queued"]
+
+
+class Stalled:
+    """An archive whose sender holds a batch of five studies, and a backup that takes over while one is on its way."""
+
+    def __init__(self, folder: Path, script: Script, other: Script, answer: int) -> None:
+        self.bench = Bench(folder, script, 0, response_s=0.5)
+        self.studies = [f"1.2.{number}" for number in range(5)]
+        for number, study in enumerate(self.studies):
+            stored = self.bench.store(number, 2000)
+            instance = dataclasses.replace(stored.instance, study_instance_uid=study)
+            self.bench.spool.add([dataclasses.replace(stored, instance=instance)], self.bench.decide)
+        place = Destination("BACKUP", "RELAY", (Endpoint("127.0.0.1", other.port),), False, None, 1, 1, 1)
+        self.backup = Worker(place, self.bench.worker._around)
+        self.answer, self.moved = answer, [0]
+
+    def status(self, uid: str) -> int:
+        """The third stalls, and all but those before it move meanwhile."""
+        if uid != self.third:
+            return 0
+        for study in self.late:
+            self.moved.append(ledger.move_study(self.bench.spool, study, "all", "BACKUP", 20.0))
+        return self.answer
+
+    def order(self) -> None:
+        """Studies go by their lanes; whichever is third in the batch, that one it is."""
+        uids = [task.instance.sop_instance_uid for task in self.bench.spool.claim("ARCHIVE", 10, 5)]
+        self.third = uids[2]
+        self.late = ["1.2." + uid.rsplit(".", 1)[1] for uid in uids[2:]]
+
+
+@pytest.mark.parametrize("answer", [-1, 0])
+def test_a_move_in_mid_batch_sends_each_instance_to_one_of_the_two_but_for_the_one_on_its_way(
+    tmp_path: Path, answer: int
+) -> None:
+    """T64: what a sender has claimed and not begun goes with the move; what is on its way goes to the backup as well.
+
+    Its answer may be lost; and when it comes, the backup has to hold the whole study all the same.
+    """
+    script, other = Script(), Script()
+    with sinking(script), sinking(other):
+        stalled = Stalled(tmp_path, script, other, answer)
+        stalled.order()
+        script.status = stalled.status
+        for worker in (stalled.bench.worker, stalled.backup) * 3:
+            worker.circuit = Circuit()
+            worker.work()
+        assert sum(stalled.moved) == 3
+        assert set(script.uids()) & set(other.uids()) == ({stalled.third} if answer == 0 else set())
+        assert sorted({*script.uids(), *other.uids()}) == [f"1.2.3.{number}" for number in range(5)]
+        assert len(script.uids()) == len(set(script.uids()))
+        assert len(other.uids()) == 3
+        states = [row[0] for row in stalled.bench.spool.read("SELECT DISTINCT state FROM tasks ORDER BY state")]
+        assert states == (["delivered"] if answer == 0 else ["delivered", "skipped"])
+
+
+def test_a_sender_that_was_passed_over_asks_again_at_once(tmp_path: Path) -> None:
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 2)
+        first, _ = bench.spool.claim("ARCHIVE", 10, 5)
+        assert bench.spool.hands.begin(first)
+        with bench.spool.hands.closed("ARCHIVE") as in_hand:
+            assert in_hand == {first.task_id}
+        assert not bench.spool.hands.begin(first), "it was read before something was taken away"
+        bench.spool.hands.end(first)
+        first, _ = bench.spool.claim("ARCHIVE", 10, 5)
+        assert bench.spool.hands.begin(first)
+        bench.spool.hands.end(first)
+        assert bench.worker.work()
+        assert len(script.uids()) == 2

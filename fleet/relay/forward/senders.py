@@ -292,11 +292,21 @@ class Worker:
                     if self._is_held or self._is_to_wait():
                         break
                     self._ending.wait(self.throttle.delay_s(self._around.clock()))
-                    if self._stopping or not self._send_one(association, task, parcel):
+                    if self._stopping or not self._take_up(association, task, parcel):
                         break
                 association.release()
         except AssociationFailed as error:
             self._failed(str(error))
+
+    def _take_up(self, association: Outbound, task: Task, parcel: Parcel) -> bool:
+        """Send it unless it was given to another destination since this batch was taken; whether to go on."""
+        hands = self._around.spool.hands
+        if not hands.begin(task):
+            return False
+        try:
+            return self._send_one(association, task, parcel)
+        finally:
+            hands.end(task)
 
     def _send_one(self, association: Outbound, task: Task, parcel: Parcel) -> bool:
         """Whether the association may go on."""

@@ -1,5 +1,6 @@
 """What operators ask of the queue and change in it; every answer is a value that goes into JSON as it is."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -147,16 +148,30 @@ def mend_times(spool: Spool, now: float) -> None:
 
 
 def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) -> int:
-    """A backup takes over a whole study: what is queued moves, what was delivered elsewhere goes there as well."""
-    with spool.change_all() as connection:
+    """A backup takes over a whole study: what is queued moves, what was delivered elsewhere goes there as well.
+
+    So does what is on its way to the old one just now, whose answer nobody knows: there it ends with that answer.
+    """
+    old = spool.read("SELECT destination FROM choices WHERE study_instance_uid = ? AND route = ?", (study, route))
+    with spool.hands.closed("".join(row[0] for row in old)) as in_hand, spool.change_all() as connection:
+        sent = [
+            task
+            for task in in_hand
+            if connection.execute(
+                "UPDATE tasks SET state = 'skipped', reason = ?, changed_at = ? WHERE id = ? AND study_instance_uid = ?"
+                " AND route = ? AND role = 'primary' AND state = 'queued' AND destination != ?",
+                (f"{chosen} took it over while it was on its way", now, task, study, route, chosen),
+            ).rowcount
+        ]
         connection.execute(
             "INSERT INTO tasks"
             " (instance, study_instance_uid, route, destination, role, state, next_at, changed_at, lane)"
             " SELECT instance, study_instance_uid, route, ?, role, 'queued', 0, ?, lane FROM tasks"
-            " WHERE study_instance_uid = ? AND route = ? AND role = 'primary' AND state IN ('delivered', 'uncommitted')"
-            " AND destination != ? AND instance NOT IN"
-            " (SELECT instance FROM tasks WHERE study_instance_uid = ? AND route = ? AND destination = ?)",
-            (chosen, now, study, route, chosen, study, route, chosen),
+            " WHERE study_instance_uid = ? AND route = ? AND role = 'primary'"
+            " AND (state IN ('delivered', 'uncommitted') OR id IN (SELECT value FROM json_each(?)))"
+            " AND destination != ? AND instance NOT IN (SELECT instance FROM tasks"
+            "  WHERE study_instance_uid = ? AND route = ? AND destination = ? AND state != 'skipped')",
+            (chosen, now, study, route, json.dumps(sent), chosen, study, route, chosen),
         )
         moved = connection.execute(
             "UPDATE tasks SET destination = ?, next_at = 0, attempts = 0 WHERE study_instance_uid = ? AND route = ?"

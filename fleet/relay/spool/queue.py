@@ -21,6 +21,7 @@ from typing import Any
 
 from fleet.dicom.commitment import Reference
 from fleet.relay.spool.files import FILE_SUFFIX, PART_SUFFIX, Folder, sync_folder
+from fleet.relay.spool.hands import Hands
 from fleet.relay.spool.marks import Mark, Marks
 from fleet.relay.spool.records import (
     LANES,
@@ -55,6 +56,7 @@ class Spool(Folder):
         """Open it, making it where there is none; raises `SpoolError`."""
         super().__init__(folder)
         self._writing, self._reading = threading.Lock(), threading.Lock()
+        self.hands = Hands()
         self._is_suspect = False
         try:
             sync_folder(folder)
@@ -150,11 +152,17 @@ class Spool(Folder):
 
     def claim(self, destination: str, now: float, limit: int, lanes: Sequence[int] = range(LANES)) -> list[Task]:
         """The next instances for a destination, in the order they came; a study stays in its lane."""
+        generation = self.hands.generation(destination)
         self._settle_marks()
         with self._reading:
             rows = [row for lane in lanes for row in self._claim_lane(destination, now, limit, lane)]
         rows.sort()
-        return [Task(row[0], make_instance(self, row[8:]), row[1], row[2], row[3], *row[4:8]) for row in rows[:limit]]
+        return [
+            Task(
+                row[0], make_instance(self, row[8:]), row[1], row[2], row[3], row[4], row[5], row[6], row[7], generation
+            )
+            for row in rows[:limit]
+        ]
 
     def _claim_lane(self, destination: str, now: float, limit: int, lane: int) -> list[tuple[Any, ...]]:
         return self._reader.execute(

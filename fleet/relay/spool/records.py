@@ -45,6 +45,7 @@ class Task:
     size_bytes: int
     data_set_offset: int
     sha256: str
+    generation: int = 0  # of what its destination's senders took (`hands`)
 
 
 Decide = Callable[[ReceivedInstance, StudyFacts], Sequence[Decision]]

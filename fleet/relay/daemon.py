@@ -41,6 +41,8 @@ from fleet.relay.values import Config, Quarantine
 _ALIVE_S: Final = 20.0
 _STEP_S: Final = 60.0  # less is a clock that is drawn to the right time
 _SELDOM: Final = 30  # steps between two looks at retention
+_ASK_S: Final = 2.0  # the same for what has to be decided again
+_BREATH_S: Final = 0.01
 _FORGET_S: Final = 2.0  # as long as one look may take; the next one goes on
 
 
@@ -189,11 +191,19 @@ class Daemon:
 
     def _keep_house(self, now: float) -> None:
         self._mind_the_clock(now, time.monotonic())
-        if self.spool.redecide(now, self.rules.decide):
-            self._wake_workers()
+        self._ask_again(now)
         self._use_backups(now)
         if self._steps % _SELDOM == 1:
             self._forget(now)
+
+    def _ask_again(self, now: float) -> None:
+        """What waits for its hour or its study, with a breath in between for what arrives just now."""
+        ends_at = time.monotonic() + _ASK_S
+        while self.spool.redecide(now, self.rules.decide):
+            self._wake_workers()
+            if time.monotonic() > ends_at:
+                return
+            time.sleep(_BREATH_S)
 
     def _mind_the_clock(self, now: float, counted: float) -> None:
         ahead_s, self._ahead_s = self._ahead_s, now - counted

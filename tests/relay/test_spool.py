@@ -10,7 +10,7 @@ import pytest
 from fleet.errors import UsageError
 from fleet.relay.operate import ledger
 from fleet.relay.rules import read_key
-from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.queue import Bound, Spool
 from fleet.relay.spool.records import Stored
 from fleet.relay.spool.schema import SpoolError, SpoolFullError
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
@@ -315,3 +315,25 @@ def test_a_key_that_others_may_read_or_that_is_cut_off_is_refused(spool: Spool) 
     path.write_bytes(b"")
     with pytest.raises(SpoolError, match="holds 0 bytes"):
         read_key(spool, lambda: key)
+
+
+def test_deciding_again_ends_in_time_and_goes_on_where_it_ended(spool: Spool) -> None:
+    """Arrivals wait for it, so that a hundred thousand instances are asked about in many short pieces."""
+
+    def hold(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+        return (Decision("all", "hold", until=50.0), Decision("other", "hold", until=50.0))
+
+    spool.add([make_stored(spool, f"{number}", f"1.{number}", f"{number}") for number in range(7)], hold)
+    counted = iter(range(1000))
+    bound = Bound(2.5, lambda: float(next(counted)))
+    assert [spool.redecide(60.0, to_archive, bound=bound) for _ in range(4)] == [3, 3, 1, 0]
+    sent = [task.instance.spool_id for task in spool.claim("ARCHIVE", 70, 9)]
+    assert sent == [str(number) for number in range(7)], "in the order in which they came"
+
+
+def test_what_has_to_be_decided_again_is_found_without_sorting_what_waits(spool: Spool) -> None:
+    plan = spool.read(
+        "EXPLAIN QUERY PLAN SELECT instance FROM tasks WHERE state IN ('hold', 'wait') AND next_at <= 5"
+        " ORDER BY next_at, id LIMIT 5"
+    )
+    assert [row[3] for row in plan] == ["SEARCH tasks USING INDEX tasks_waiting (next_at<?)"]

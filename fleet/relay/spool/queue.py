@@ -13,30 +13,33 @@ The rules that everything else rests on:
 import os
 import sqlite3
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fleet.dicom.commitment import Reference
 from fleet.relay.spool.files import FILE_SUFFIX, PART_SUFFIX, Folder, sync_folder
 from fleet.relay.spool.hands import Hands
 from fleet.relay.spool.marks import Mark, Marks
 from fleet.relay.spool.records import (
+    INSTANCE_COLUMNS,
     LANES,
     QUALIFIED_COLUMNS,
     Decide,
+    Queued,
     Stored,
     Task,
     add_one,
     apply_marks,
     decide_again,
-    heal,
     make_instance,
     mark_delivered,
 )
 from fleet.relay.spool.schema import SpoolError, SpoolFullError, bring_up, connect, is_clean
+from fleet.relay.spool.twins import find_had
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,17 @@ class Reconciled:
     removed_parts: int
     orphans: tuple[str, ...]
     missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """How long a piece of work may hold up acknowledgements, by a clock that only counts."""
+
+    most_s: float
+    counted: Callable[[], float] = time.monotonic
+
+
+BOUND: Final = Bound(0.04)
 
 
 class Spool(Folder):
@@ -128,27 +142,40 @@ class Spool(Folder):
                 pass
 
     def add(self, batch: Sequence[Stored], decide: Decide) -> list[bool]:
-        """Record a batch in one transaction; True for each that is new, False for one that was here, byte for byte.
+        """Record a batch in one transaction; False for each whose bytes were here, so that its file is not needed.
 
         Raises `SpoolFullError`: then none of the batch is recorded.
         """
         try:
             with self._transaction(self._durable) as connection:
-                return [heal(connection, stored, self) or add_one(connection, stored, decide) for stored in batch]
+                return [add_one(connection, stored, decide, self) for stored in batch]
         except sqlite3.Error as error:
             raise SpoolFullError(f"the queue cannot be written: {error}", is_clean(error)) from error
 
-    def redecide(self, now: float, decide: Decide, limit: int = 200) -> int:
-        """Ask again about instances whose time to ask has come; returns how many there were."""
+    def redecide(self, now: float, decide: Decide, limit: int = 1000, bound: Bound = BOUND) -> int:
+        """Ask again about instances whose time to ask has come; returns how many there were.
+
+        Arrivals wait for the end of it, so that it ends in time, however many are left; ask again for those.
+        """
+        ends_at, done = bound.counted() + bound.most_s, 0
         with self._transaction(self._durable) as connection:
             rows = connection.execute(
-                f"SELECT DISTINCT i.id, {QUALIFIED_COLUMNS} FROM tasks t JOIN instances i ON i.id = t.instance"  # noqa: S608
-                " WHERE t.state IN ('hold', 'wait') AND t.next_at <= ? ORDER BY i.id LIMIT ?",
+                "SELECT instance FROM tasks WHERE state IN ('hold', 'wait') AND next_at <= ?"
+                " ORDER BY next_at, id LIMIT ?",
                 (now, limit),
             ).fetchall()
-            for identity, *columns in rows:
-                decide_again(connection, identity, make_instance(self, columns), decide, now)
-            return len(rows)
+            for (identity,) in dict.fromkeys(rows):
+                sha256, *columns = connection.execute(
+                    f"SELECT sha256, {INSTANCE_COLUMNS} FROM instances WHERE id = ?",  # noqa: S608
+                    (identity,),
+                ).fetchone()
+                instance = make_instance(self, columns)
+                had = find_had(connection, instance.sop_instance_uid, sha256, identity)
+                decide_again(connection, Queued(identity, instance, had), decide, now)
+                done += 1
+                if bound.counted() > ends_at:
+                    break
+        return done
 
     def claim(self, destination: str, now: float, limit: int, lanes: Sequence[int] = range(LANES)) -> list[Task]:
         """The next instances for a destination, in the order they came; a study stays in its lane."""
@@ -216,12 +243,23 @@ class Spool(Folder):
             return self._reader.execute(statement, values).fetchall()
 
     def forget(self, spool_ids: Iterable[str]) -> int:
-        """Remove instances, rows last: a crash in between leaves rows that say what to remove."""
-        names = tuple(spool_ids)
+        """Remove instances, rows last: a crash in between leaves rows that say what to remove.
+
+        One that has something to do again since it was found to be done stays.
+        """
         with self._transaction(self._durable) as connection:
-            connection.executemany(
-                "UPDATE instances SET forgetting = 1 WHERE spool_id = ?", ((name,) for name in names)
-            )
+            names = [
+                name
+                for name in spool_ids
+                if connection.execute(
+                    "UPDATE instances SET forgetting = 1 WHERE spool_id = ? AND NOT EXISTS (SELECT 1 FROM tasks t"
+                    " WHERE t.instance = instances.id AND t.state NOT IN ('delivered', 'skipped', 'dropped'))",
+                    (name,),
+                ).rowcount
+            ]
+        return self._remove(names)
+
+    def _remove(self, names: Sequence[str]) -> int:
         for name in names:
             self.path(name).unlink(missing_ok=True)
         with self._transaction(self._durable) as connection:
@@ -243,7 +281,7 @@ class Spool(Folder):
 
     def reconcile(self, now: float) -> Reconciled:
         """Make folder and queue agree: parts go, orphans move aside, rows without a file are quarantined."""
-        self.forget(row[0] for row in self.read("SELECT spool_id FROM instances WHERE forgetting"))
+        self._remove([row[0] for row in self.read("SELECT spool_id FROM instances WHERE forgetting")])
         known = {row[0] for row in self.read("SELECT spool_id FROM instances")}
         parts, orphans = 0, []
         for entry in os.scandir(self.files):

@@ -7,11 +7,12 @@ import json
 import sqlite3
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet.relay.spool.files import Folder
 from fleet.relay.spool.marks import Mark
+from fleet.relay.spool.twins import TWIN, Pair, asks_nothing, find_had, heal, is_had, take_up_dropped
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
 
 LANES: Final = 4  # associations with one destination at most; a study stays in one, so that series keep their order
@@ -56,35 +57,6 @@ def make_instance(folder: Folder, columns: Sequence[Any]) -> ReceivedInstance:
     return ReceivedInstance(columns[0], folder.path(columns[0]), *columns[1:9], json.loads(columns[9]))  # type: ignore[call-arg]
 
 
-def heal(connection: sqlite3.Connection, stored: Stored, folder: Folder) -> bool:
-    """Whether this is the good copy of an instance whose file was lost or damaged: it takes that one's place.
-
-    Its sender hears success, so that what it sent must not be thrown away beside a file that nobody can send.
-    """
-    instance = stored.instance
-    for identity, name in connection.execute(
-        "SELECT id, spool_id FROM instances WHERE sop_instance_uid = ? AND sha256 = ? AND NOT forgetting",
-        (instance.sop_instance_uid, stored.sha256),
-    ).fetchall():
-        broken = "state = 'quarantined' AND reason LIKE 'its file %'"
-        is_told = connection.execute(f"SELECT 1 FROM tasks WHERE instance = ? AND {broken}", (identity,)).fetchone()  # noqa: S608
-        if not is_told and folder.has_bytes(name, stored.size_bytes):
-            continue
-        connection.execute("UPDATE instances SET spool_id = ? WHERE id = ?", (instance.spool_id, identity))
-        connection.execute(
-            f"UPDATE tasks SET state = 'queued', next_at = 0, attempts = 0 WHERE instance = ? AND {broken}"  # noqa: S608
-            " AND destination IS NOT NULL",
-            (identity,),
-        )
-        connection.execute(  # what had no destination yet is asked about again
-            f"UPDATE tasks SET state = 'hold', next_at = 0 WHERE instance = ? AND {broken}",  # noqa: S608
-            (identity,),
-        )
-        _note_caller(connection, instance)
-        return True
-    return False
-
-
 def apply_marks(connection: sqlite3.Connection, marks: Sequence[Mark]) -> None:
     """Carry into the queue what destinations took, and the number up to which it has that."""
     for mark in marks:
@@ -110,33 +82,48 @@ def mark_delivered(connection: sqlite3.Connection, mark: Mark) -> None:
     )
 
 
-def add_one(connection: sqlite3.Connection, stored: Stored, decide: Decide) -> bool:
-    """Record an instance and where it goes; False where it is here, byte for byte."""
+def add_one(connection: sqlite3.Connection, stored: Stored, decide: Decide, folder: Folder) -> bool:
+    """Record an instance and where it goes; False where its bytes lie here and its file is not needed."""
     instance = stored.instance
     twins = connection.execute(
-        "SELECT sha256 FROM instances WHERE sop_instance_uid = ? AND NOT forgetting", (instance.sop_instance_uid,)
+        "SELECT id, spool_id, sha256, calling, called FROM instances WHERE sop_instance_uid = ? AND NOT forgetting",
+        (instance.sop_instance_uid,),
     ).fetchall()
     _note_caller(connection, instance)
-    if (stored.sha256,) in twins:  # T66: the same bytes again change nothing
-        return False
-    cursor = connection.execute(
-        f"INSERT INTO instances ({INSTANCE_COLUMNS}, size_bytes, data_set_offset, sha256, conflict)"  # noqa: S608
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            instance.spool_id, instance.calling, instance.called, instance.sop_class_uid, instance.sop_instance_uid,
-            instance.study_instance_uid, instance.modality, instance.transfer_syntax_uid, instance.received_at,
-            json.dumps(dict(instance.elements)), stored.size_bytes, stored.data_set_offset, stored.sha256, bool(twins),
-        ),
-    )  # fmt: skip
-    identity = cursor.lastrowid or 0
+    same = [row for row in twins if row[2] == stored.sha256]
+    size_bytes = stored.size_bytes
+    healed = next((row[0] for row in same if heal(connection, instance.spool_id, (*row[:2], size_bytes), folder)), None)
+    if any((row[3], row[4]) == (instance.calling, instance.called) for row in same):
+        take_up_dropped(connection, instance, stored.sha256)
+        return bool(healed)
     _note_study(connection, instance)
-    _queue(connection, identity, instance, decide(instance, _study_facts(connection, instance)), instance.received_at)
+    decisions = decide(instance, _study_facts(connection, instance))
+    had = find_had(connection, instance.sop_instance_uid, stored.sha256) if same else frozenset()
+    if same and asks_nothing(decisions, had):
+        return bool(healed)
+    identity = healed or _insert(connection, stored, len(twins) > len(same))
+    _queue(connection, Queued(identity, instance, had), decisions, instance.received_at)
     # What waits for something that this study has may have been waiting for this instance.
     connection.execute(
         "UPDATE tasks SET next_at = 0 WHERE state = 'wait' AND study_instance_uid = ? AND instance != ?",
         (instance.study_instance_uid, identity),
     )
     return True
+
+
+def _insert(connection: sqlite3.Connection, stored: Stored, is_in_conflict: bool) -> int:
+    instance = stored.instance
+    cursor = connection.execute(
+        f"INSERT INTO instances ({INSTANCE_COLUMNS}, size_bytes, data_set_offset, sha256, conflict)"  # noqa: S608
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            instance.spool_id, instance.calling, instance.called, instance.sop_class_uid, instance.sop_instance_uid,
+            instance.study_instance_uid, instance.modality, instance.transfer_syntax_uid, instance.received_at,
+            json.dumps(dict(instance.elements)), stored.size_bytes, stored.data_set_offset, stored.sha256,
+            is_in_conflict,
+        ),
+    )  # fmt: skip
+    return cursor.lastrowid or 0
 
 
 def _note_caller(connection: sqlite3.Connection, instance: ReceivedInstance) -> None:
@@ -171,22 +158,32 @@ def _study_facts(connection: sqlite3.Connection, instance: ReceivedInstance) -> 
 _STATES: Final[Mapping[str, str]] = {"send": "queued", "hold": "hold", "wait": "wait", "skip": "skipped"}
 
 
-def _queue(
-    connection: sqlite3.Connection, identity: int, instance: ReceivedInstance, decisions: Sequence[Decision], now: float
-) -> None:
-    study = instance.study_instance_uid
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """An instance that tasks are made for, and where its bytes go already."""
+
+    identity: int
+    instance: ReceivedInstance
+    had: frozenset[Pair] = frozenset()
+
+
+def _queue(connection: sqlite3.Connection, queued: Queued, decisions: Sequence[Decision], now: float) -> None:
     if not decisions:  # kept and listed, never dropped: a person has to see that no route takes it
         decisions = (Decision("", "hold", until=float("inf")),)
+    study = queued.instance.study_instance_uid
     for decision in decisions:
+        state, reason = _STATES[decision.action], ""
+        if not decision.route:
+            state, reason = "unrouted", "no route takes it"
+        elif is_had(decision, queued.had):
+            state, reason = "skipped", TWIN
         connection.execute(
             "INSERT INTO tasks"
             " (instance, study_instance_uid, route, destination, role, state, next_at, reason, changed_at, lane)"
             " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
-                identity, study, decision.route, decision.destination, decision.role,
-                _STATES[decision.action] if decision.route else "unrouted",
-                _next_at(decision), "" if decision.route else "no route takes it", now,
-                zlib.crc32(study.encode("utf-8", "replace")) % LANES,
+                queued.identity, study, decision.route, decision.destination, decision.role, state,
+                _next_at(decision), reason, now, zlib.crc32(study.encode("utf-8", "replace")) % LANES,
             ),
         )  # fmt: skip
         if decision.action == "send" and decision.role == "primary":
@@ -200,13 +197,12 @@ def _next_at(decision: Decision) -> float:
     return 0.0 if decision.until is None else min(decision.until, 1e15)
 
 
-def decide_again(
-    connection: sqlite3.Connection, identity: int, instance: ReceivedInstance, decide: Decide, now: float
-) -> None:
+def decide_again(connection: sqlite3.Connection, queued: Queued, decide: Decide, now: float) -> None:
     """What was settled stays; only what waited is asked about again (T72)."""
+    identity = queued.identity
     connection.execute("DELETE FROM tasks WHERE instance = ? AND state IN ('hold', 'wait')", (identity,))
     settled = set(connection.execute("SELECT route, role FROM tasks WHERE instance = ?", (identity,)).fetchall())
-    decisions = decide(instance, _study_facts(connection, instance))
+    decisions = decide(queued.instance, _study_facts(connection, queued.instance))
     fresh = [decision for decision in decisions if (decision.route, decision.role) not in settled]
     if fresh or not settled:
-        _queue(connection, identity, instance, [replace(each) for each in fresh], now)
+        _queue(connection, queued, fresh, now)

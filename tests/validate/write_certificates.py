@@ -19,12 +19,19 @@ from fleet.secrets.vault_format import seal_bytes
 CASES = Path(__file__).parent.parent / "cases" / "rules"
 PASSWORD = b"cases"  # opens every sealed value of the cases
 FAR, SOON, OVER = datetime.date(2046, 1, 1), datetime.date(2026, 12, 10), datetime.date(2026, 11, 1)
+LONG_AGO, LATER = datetime.date(2020, 1, 1), datetime.date(2026, 12, 1)
 
 Pair = tuple[x509.Certificate, ec.EllipticCurvePrivateKey]
 
 
 def certify(
-    name: str, ends_on: datetime.date, issuer: Pair | None = None, *, authority: bool = False, hosts: Sequence[str] = ()
+    name: str,
+    ends_on: datetime.date,
+    issuer: Pair | None = None,
+    *,
+    authority: bool = False,
+    hosts: Sequence[str] = (),
+    begins_on: datetime.date = LONG_AGO,
 ) -> Pair:
     """A certificate and its key, signed by `issuer` or by itself."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -35,7 +42,7 @@ def certify(
         .issuer_name(issuer[0].subject if issuer else subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(datetime.datetime(2020, 1, 1, tzinfo=datetime.UTC))
+        .not_valid_before(datetime.datetime.combine(begins_on, datetime.time(0), datetime.UTC))
         .not_valid_after(datetime.datetime.combine(ends_on, datetime.time(12), datetime.UTC))
         .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
     )
@@ -91,6 +98,12 @@ def main() -> None:
     write("certificate-key-shared/clear.key", key_pem(leaf))
     write("certificate-expired/over.pem", cert_pem(certify("Old CA", OVER, authority=True)))
     write("certificate-expires-soon/soon.pem", cert_pem(certify("Late CA", SOON, authority=True)))
+    later = certify("New CA", FAR, authority=True, begins_on=LATER)
+    early = certify("early", FAR, authority, begins_on=LATER)
+    write("certificate-not-yet-valid/later.pem", cert_pem(later))
+    write("certificate-not-yet-valid/both.pem", cert_pem(authority) + cert_pem(later))
+    write("certificate-not-yet-valid/early.pem", cert_pem(early))
+    write("certificate-not-yet-valid/early.key", seal(key_pem(early)))
     hosts = ("gate.clinic.example", "*.front.clinic.example", "10.0.0.11")
     for path, named in (
         ("certificate-name-foreign/gate", certify("relays of the clinic", FAR, authority, hosts=hosts)),

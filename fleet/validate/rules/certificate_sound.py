@@ -19,9 +19,15 @@ CODES = (
     "certificate-key-shared",
     "certificate-expired",
     "certificate-expires-soon",
+    "certificate-not-yet-valid",
     "certificate-not-ca",
 )
-WAIVABLE = ("certificate-key-shared", "certificate-expired", "certificate-expires-soon")
+WAIVABLE = (
+    "certificate-key-shared",
+    "certificate-expired",
+    "certificate-expires-soon",
+    "certificate-not-yet-valid",
+)
 SOON_DAYS = 30
 
 
@@ -34,6 +40,7 @@ def check(context: Context) -> Iterator[Problem]:
                 yield _unreadable(entry, key, facts)
             else:
                 yield from _dates(context, entry, key, facts)
+        yield from _begins_later(context, entry, authorities, own)
         if not isinstance(authorities, CredentialError):
             yield from _authority(entry, authorities)
         yield from _key(entry, None if isinstance(own, CredentialError) else own[:1])
@@ -81,6 +88,22 @@ def _dates(context: Context, entry: Certificate, key: str, facts: tuple[Certific
                 " connection that needs it is refused; renew it"
             )
             yield warning("certificate-expires-soon", text, at, about=about)
+
+
+def _begins_later(
+    context: Context, entry: Certificate, *files: tuple[CertificateFacts, ...] | CredentialError
+) -> Iterator[Problem]:
+    """A new CA may lie beside the old one before its time; a file of which nothing is valid yet serves nobody."""
+    for key, facts in zip(("ca_file", "cert_file"), files, strict=True):
+        if isinstance(facts, CredentialError) or not facts:
+            continue
+        begins_on = facts[0].begins_on if key == "cert_file" else min(each.begins_on for each in facts)
+        if begins_on > context.today:
+            text = (
+                f"{key} of {entry.name} ({facts[0].subject}) is valid from {begins_on} on; until then every connection"
+                " that needs it is refused; keep the old one until that day, or ask for one that is valid now"
+            )
+            yield error("certificate-not-yet-valid", text, entry.at(key), about=(entry.name,))
 
 
 def _key(entry: Certificate, own: tuple[CertificateFacts, ...] | None) -> Iterator[Problem]:

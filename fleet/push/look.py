@@ -28,10 +28,11 @@ class Look:
         """Converged, or what a second look finds; never raises for a fault of the host."""
         total = len(self.plan.steps)
         try:
-            left = self._settle()
+            left, before = self._settle()
             if not left and self.settings.hold_s > 0 and self._touched_units():
                 self.settings.clock.sleep(self.settings.hold_s)
-                left = self._look()
+                left, after = self._look()
+                left += self._list_revived(before, after)
         except FleetError as error:
             return make_end(self.plan.host, error, "look-again", self.fate, total)
         if left:
@@ -49,22 +50,34 @@ class Look:
     def _touched_units(self) -> bool:
         return any(isinstance(step, StartUnit | RestartUnit | ReloadUnit) for step in self.plan.steps)
 
-    def _settle(self) -> list[str]:
+    def _settle(self) -> tuple[list[str], ObservedHost]:
+        """What is still not as it should be, and the first look at it."""
         clock = self.settings.clock
         until = clock.monotonic_s() + self.settings.settle_s
-        left = self._look()
+        left, first = self._look()
         while left and self._touched_units() and clock.monotonic_s() < until:
             clock.sleep(_LOOK_EVERY_S)
-            left = self._look()
-        return left
+            left, _ = self._look()
+        return left, first
 
-    def _look(self) -> list[str]:
+    def _look(self) -> tuple[list[str], ObservedHost]:
         rendered = self.plan.rendered
         observed = observe_host(rendered, self.transport, deadline_s=self.settings.deadlines.observe_s)
         again = make_host_plan(rendered, observed, adopt=True)
         found = [problem.message for problem in again.problems]
         found += [describe_step(step)[0] for step in again.steps]
-        return found + self._list_silent(observed)
+        return found + self._list_silent(observed), observed
+
+    def _list_revived(self, before: ObservedHost, after: ObservedHost) -> list[str]:
+        """Services that died while they were watched, and were brought back by systemd: a reload does not set its
+        count to zero, so only the difference tells."""
+        reloaded = sorted({step.unit for step in self.plan.steps if isinstance(step, ReloadUnit)})
+        seen = [(unit, before.services.get(unit), after.services.get(unit)) for unit in reloaded]
+        return [
+            f"{unit} died after its reload: systemd restarted it while it was watched"
+            for unit, then, now in seen
+            if then is not None and now is not None and now.automatic_restarts > then.automatic_restarts
+        ]
 
     def _list_silent(self, observed: ObservedHost) -> list[str]:
         """Services that are up for systemd but listen nowhere, or are kept up by restarts."""

@@ -47,6 +47,7 @@ class FakeUnit:
 
     active: str = "inactive"
     enabled: str = "disabled"
+    restarts: int = 0  # by systemd itself
 
 
 @dataclass
@@ -170,6 +171,7 @@ class FakeHost:
         if known is None:
             return _blob(b"LoadState=not-found\nActiveState=inactive\nUnitFileState=\n")
         text = f"LoadState=loaded\nActiveState={known.active}\nUnitFileState={known.enabled}\nNeedDaemonReload=no\n"
+        text += f"NRestarts={known.restarts}\n"
         return _blob(text.encode())
 
     def _unit_of_file(self, unit: str) -> FakeUnit | None:

@@ -71,6 +71,29 @@ def test_a_service_that_dies_in_the_hold_is_a_failure(host: FakeHost) -> None:  
     assert "start pacs.service" in outcome.detail
 
 
+RELOADED = rendered_host(
+    rendered_file("/etc/proxy.cfg", reloads=("proxy.service",)),
+    services=(RenderedService("proxy.service", ours=False),),
+)
+
+
+@pytest.mark.parametrize(("revived", "ending"), [(0, Outcome.CONVERGED), (1, Outcome.FAILED)])
+def test_a_service_that_dies_after_its_reload_and_is_brought_back_is_a_failure(  # T35
+    revived: int, ending: Outcome
+) -> None:
+    """`active` at both looks, and not the same process: a reload leaves systemd's old count as it was."""
+    host = FakeHost(units={"proxy.service": FakeUnit("active", "enabled", restarts=7)})
+
+    class Flapping(FakeClock):
+        def sleep(self, seconds: float, /) -> None:
+            super().sleep(seconds)
+            host.units["proxy.service"].restarts += revived
+
+    outcome = apply_host(make_plan(RELOADED, host), host, ApplySettings(hold_s=10, clock=Flapping()))
+    assert outcome.outcome is ending
+    assert ("proxy.service died after its reload" in outcome.detail) == bool(revived)
+
+
 class Slow(FakeHost):
     """A service that listens only after some looks."""
 

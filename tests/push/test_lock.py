@@ -1,5 +1,6 @@
 """One apply at a time on a host: of many who try, one wins, the others name him, and nobody waits for ever."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -166,3 +167,15 @@ def test_what_a_holder_calls_himself_does_nothing_to_a_terminal(root: Path) -> N
     outcome = converge(rendered_host(rendered_file()), LocalTransport(root))
     assert "\x1b" not in outcome.detail
     assert "a\\x1b[2Jb" in outcome.detail
+
+
+def test_no_duration_is_taken_from_a_clock_that_somebody_may_set() -> None:  # T42
+    """Neither here nor on the host: a step of the time during a window must not end it, nor make it last."""
+    push = Path(__file__).parents[2] / "fleet" / "push"
+    ours = [path.read_text(encoding="utf-8") for path in push.rglob("*.py")]
+    theirs = [path.read_text(encoding="utf-8") for path in push.rglob("*.sh")]
+    assert len(ours) > 20
+    assert len(theirs) > 5
+    assert not any(re.search(r"time\.time\(|datetime|time_ns|CLOCK_REALTIME", text) for text in ours)
+    assert not any(re.search(r"(?m)(?:^|[|;&(]|\$\()\s*date\b|--on-calendar|EPOCH", text) for text in theirs)
+    assert any("--on-active" in text for text in theirs), "systemd counts from now on, by CLOCK_MONOTONIC"

@@ -1,12 +1,14 @@
 """The scripts, run for real by every shell that a host's /bin/sh may be, and with nothing but busybox."""
 
+import os
 import shutil
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from fleet.plan.steps import CleanLeftover, RestartUnit, RunHandler
+from fleet.plan.steps import CleanLeftover, RestartUnit, RunHandler, WriteReason
 from fleet.push.apply import apply_host
 from fleet.push.observe import observe_host
 from fleet.push.outcome import Outcome
@@ -307,3 +309,21 @@ def test_a_relay_that_is_no_longer_wanted_is_asked_what_its_spool_holds(transpor
     answer.write_text("exit 0")
     assert converge(RenderedHost("north-1"), transport).outcome is Outcome.CONVERGED
     assert not (root / unit.path[1:]).exists()
+
+
+def test_a_script_that_others_may_write_is_drift_and_becomes_root_s_again(
+    transport: LocalTransport, root: Path
+) -> None:
+    """keepalived runs it: who can write it would be who it runs as. T41"""
+    script = rendered_host(rendered_file("/usr/local/lib/fleet/check-echo", "#!/bin/sh\n", mode=0o755))
+    assert converge(script, transport).outcome is Outcome.CONVERGED
+    path = root / "usr/local/lib/fleet/check-echo"
+    for mode in (0o757, 0o775, 0o4755):
+        path.chmod(mode)
+        (write,) = make_plan(script, transport).writes
+        assert (write.reason, write.before.mode if write.before else None) == (WriteReason.MODE, mode)
+        assert converge(script, transport).outcome is Outcome.CONVERGED
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755
+    if os.getuid() == 0:
+        os.chown(path, 65534, 65534)
+        assert [write.reason for write in make_plan(script, transport).writes] == [WriteReason.MODE]

@@ -10,17 +10,20 @@ import resource
 import signal
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from fleet.errors import FleetError, UsageError
 from fleet.relay.config import read_config
 from fleet.relay.operate.control import STATES, ask
 from fleet.relay.operate.notify import Notifier
 from fleet.relay.telling import Teller
+
+if TYPE_CHECKING:
+    from fleet.relay.spool.queue import Spool
 
 WRONG_USAGE = 64
 
@@ -72,6 +75,10 @@ def make_parser(program: str = "fleet relay") -> argparse.ArgumentParser:
     back = add("reidentify", "Who stands behind a UID or pseudonym, as far as the spool holds the original.")
     back.add_argument("asked", nargs="?", help="as the destination shows it; without it: who asked so far, and why")
     back.add_argument("--reason", metavar="TEXT", help="why; it is written down with who asked and when")
+    key = add("new-key", "Say that the spool's key is lost or was exchanged; pseudonyms and UIDs change from then on.")
+    key.add_argument(
+        "--reason", metavar="TEXT", required=True, help="why; it is written down with who said so and when"
+    )
     add("drain", "Take no more, send what is queued, exit.")
     when = add("when", "Where a route leads at a time, and the week that follows.")
     when.add_argument("route", metavar="ROUTE", help="its name in CONFIG")
@@ -103,6 +110,8 @@ def _carry_out(verb: str, path: Path, options: dict[str, Any]) -> int:
     if verb == "left":
         return left(read_config(path).spool)
     config = read_config(path)
+    if verb == "new-key":
+        return make_new_key(config.spool, options["reason"])
     if verb == "when":
         from fleet.relay.route.decide import describe  # zones are read by this verb and the daemon alone
 
@@ -199,8 +208,15 @@ def left(folder: Path) -> int:
 
 
 def _count_still(folder: Path) -> dict[str, int]:
-    """A spool that no relay has open; as its owner, so that root leaves no file in it that the relay cannot open."""
     from fleet.relay.operate.ledger import count_states
+
+    with _opening(folder) as spool:
+        return count_states(spool)
+
+
+@contextmanager
+def _opening(folder: Path) -> Iterator["Spool"]:
+    """A spool that no relay has open; as its owner, so that root leaves no file in it that the relay cannot open."""
     from fleet.relay.spool.queue import Spool
 
     owner = folder.stat()
@@ -209,9 +225,21 @@ def _count_still(folder: Path) -> dict[str, int]:
         os.seteuid(owner.st_uid)
     spool = Spool(folder)
     try:
-        return count_states(spool)
+        yield spool
     finally:
         spool.close()
+
+
+def make_new_key(folder: Path, reason: str) -> int:
+    """The key that lies in the spool holds from now on, or a new one where none does; the relay has to be stopped."""
+    from fleet.relay.spool.key import KEY_BYTES, NewKey, accept_key
+
+    if not folder.is_dir():
+        raise FleetError(f"{folder} is not there; a new spool makes its key by itself")
+    with _opening(folder) as spool:
+        accept_key(spool, lambda: os.urandom(KEY_BYTES), NewKey(time.time(), os.getuid(), reason))
+    print(f"the key in {folder} holds from now on; keep a copy of it where it is safe")
+    return 0
 
 
 def _write_line(line: str) -> None:

@@ -30,8 +30,9 @@ from fleet.relay.receive.admission import Door, make_door
 from fleet.relay.receive.committer import Committer
 from fleet.relay.receive.loop import Receiver
 from fleet.relay.route.decide import next_backup
-from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, read_key, resolve_names
+from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, resolve_names, uses_key
 from fleet.relay.secure import make_server_context
+from fleet.relay.spool.key import KEY_BYTES, read_key
 from fleet.relay.spool.queue import Spool
 from fleet.relay.spool.records import Task
 from fleet.relay.store_command import INVALID_ARGUMENT, PROCESSING_FAILURE, SUCCESS
@@ -93,7 +94,7 @@ class Daemon:
             raise
 
     def _begin(self, config: Config) -> None:
-        key = read_key(self.spool, lambda: os.urandom(32))
+        key = read_key(self.spool, lambda: os.urandom(KEY_BYTES), uses_key(config))
         transform = None if self._module is None else self._module.transform
         self.rules = Rules(config, self._tell, key, self.spool.work, transform)
         found = self.spool.reconcile(time.time())
@@ -286,12 +287,13 @@ class Daemon:
             config, warnings = load(self._path, self._module, datetime.now(UTC))
             _check_same_place(self.rules.config, config)
             secure, door = open_secure(config), self._open_door(config)
+            key = read_key(self.spool, lambda: self.rules.key, uses_key(config))
         except Exception as error:  # noqa: BLE001  whatever is wrong with a new file, the old one goes on
             self._tell("reload-refused", why=str(error))
             self._notify("READY=1", "STATUS=a new configuration was refused, the old one holds on")
             return False
         self._warn(warnings)
-        self.rules = Rules(config, self._tell, self.rules.key, self.rules.work, self.rules.transform)
+        self.rules = Rules(config, self._tell, key, self.rules.work, self.rules.transform)
         for worker in self._all_workers():  # what was prepared by the old file's steps does not go out after this
             worker.hold()
         self._receiver.change(door, config.max_associations, secure)

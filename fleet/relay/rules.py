@@ -20,9 +20,7 @@ from fleet.relay.forward.senders import make_plain_parcel, read_data_set_offset
 from fleet.relay.route.decide import check_schedules, decide
 from fleet.relay.secure import check_server_tls, check_tls
 from fleet.relay.spool.files import hash_file
-from fleet.relay.spool.queue import Spool
 from fleet.relay.spool.records import Task
-from fleet.relay.spool.schema import SpoolError
 from fleet.relay.telling import Teller
 from fleet.relay.values import (
     Config,
@@ -36,7 +34,6 @@ from fleet.relay.values import (
 )
 
 _RESOLVERS: Final = 16
-_KEY_BYTES: Final = 32
 Transform = Callable[[Path, Path, Route, bytes], Transformed | Quarantine]
 
 
@@ -154,17 +151,6 @@ class Rules:
         )
 
 
-def read_key(spool: Spool, make: Callable[[], bytes]) -> bytes:
-    """The spool's own key, made once and never replaced: UIDs and pseudonyms follow from it.
-
-    Raises `SpoolError` for one that others could read or that is cut off: its pseudonyms could be traced back.
-    """
-    path = spool.folder / "deidentify.key"
-    if not path.exists():
-        spool.write_private(path, make())
-    found, key = path.stat(), path.read_bytes()
-    if found.st_mode & 0o077:
-        raise SpoolError(f"{path} has mode {found.st_mode & 0o777:o}; who reads it can name every patient: 0600")
-    if len(key) < _KEY_BYTES:
-        raise SpoolError(f"{path} holds {len(key)} bytes of {_KEY_BYTES}; bring it back from where it is kept safe")
-    return key
+def uses_key(config: Config) -> bool:
+    """Whether a route's stand-ins follow from the spool's key."""
+    return any(route.deidentify is not None for route in config.routes)

@@ -9,7 +9,6 @@ import pytest
 
 from fleet.errors import UsageError
 from fleet.relay.operate import ledger
-from fleet.relay.rules import read_key
 from fleet.relay.spool.queue import Bound, Spool
 from fleet.relay.spool.records import Stored
 from fleet.relay.spool.schema import SpoolError, SpoolFullError
@@ -301,20 +300,6 @@ def test_a_clock_that_was_set_back_puts_nothing_off_for_years(spool: Spool) -> N
     ledger.mend_times(spool, 100.0)
     assert [each.instance.spool_id for each in spool.claim("ARCHIVE", 100, 5)] == ["a"], "c waits for its own hour"
     assert spool.redecide(100.0, to_archive) == 1
-
-
-def test_a_key_that_others_may_read_or_that_is_cut_off_is_refused(spool: Spool) -> None:
-    """T74: with an empty key, every name could be tried out."""
-    key = read_key(spool, lambda: bytes(32))
-    path = spool.folder / "deidentify.key"
-    assert read_key(spool, lambda: b"another".ljust(32)) == key
-    path.chmod(0o640)
-    with pytest.raises(SpoolError, match="0600"):
-        read_key(spool, lambda: key)
-    path.chmod(0o600)
-    path.write_bytes(b"")
-    with pytest.raises(SpoolError, match="holds 0 bytes"):
-        read_key(spool, lambda: key)
 
 
 def test_deciding_again_ends_in_time_and_goes_on_where_it_ended(spool: Spool) -> None:

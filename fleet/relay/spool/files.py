@@ -3,6 +3,7 @@
 A file is never changed. Names are random ids of our own; nothing of a peer's goes into a path (T67).
 """
 
+import errno
 import fcntl
 import hashlib
 import os
@@ -91,7 +92,8 @@ class Folder:
         part = path.with_suffix(PART_SUFFIX)
         descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
         try:
-            os.write(descriptor, content)
+            if os.write(descriptor, content) != len(content):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

@@ -12,6 +12,7 @@ import pytest
 from fleet.cli.main import VERBS
 from fleet.documents.packaged import read_schema
 from fleet.playbook import read_playbook
+from fleet.validate.check import all_codes
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,6 +27,13 @@ def fleet(cwd: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_every_verb_is_in_the_readme() -> None:
     missing = [verb for verb in VERBS if f"`{verb}`" not in README and f"fleet {verb}" not in README]
     assert not missing
+
+
+@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md"])
+def test_there_are_as_many_cross_checks_as_the_pages_say(page: str) -> None:
+    """In tens, so that one more does not make a page wrong; docs/problems.md has a section for each."""
+    said = re.findall(r"more than (\d+) cross-checks", (ROOT / page).read_text(encoding="utf-8"))
+    assert [int(number) for number in said] == [(len(all_codes()) - 1) // 10 * 10]
 
 
 def test_every_verb_that_the_readme_types_exists() -> None:

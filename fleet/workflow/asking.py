@@ -7,7 +7,7 @@ a run that is cut off has what it had.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
@@ -182,19 +182,10 @@ def prove_hosts(
         for target, _ in entity_targets(reading.inventory, entity)
         if target.host in names or target.virtual_service
     ]
-    results = sweep([target for target in targets if target.source == CONTROLLER])
-    if was_interrupted(results):
-        raise KeyboardInterrupt
-    through = [target for target in targets if target.source != CONTROLLER]
-    results += _ask_through(reading, context, through, connector, _Through(Asking(), _nobody_hears))
     silent: dict[str, str] = {}
-    for result in results:
-        target = result.target
-        if result.outcome is Outcome.ANSWERED or result.outcome in target.accept:
-            continue
-        where = f"{target.ae_title} at {target.address}:{target.port}"
+    for target, how in _ask_for_proof(reading, context, targets, connector):
         for name in [target.host] if target.host else _serving(reading, target, names):
-            silent.setdefault(name, f"after the change {where} ends as {result.outcome.value}: {result.detail}")
+            silent.setdefault(name, f"after the change {how}")
     return silent
 
 
@@ -213,19 +204,28 @@ def prove_members(
         if (target.virtual_service == service.name and "" in names)
         or (not target.virtual_service and target.host in names)
     ]
+    silent: dict[str, str] = {}
+    for target, how in _ask_for_proof(reading, context, targets, connector):
+        silent.setdefault("" if target.virtual_service else target.host or "", how)
+    return silent
+
+
+def _ask_for_proof(
+    reading: Reading, context: Context, targets: Sequence[EchoTarget], connector: Connector | None
+) -> Iterator[tuple[EchoTarget, str]]:
+    """Those that do not answer as they should, and how they end."""
     results = sweep([target for target in targets if target.source == CONTROLLER])
     if was_interrupted(results):
         raise KeyboardInterrupt
     through = [target for target in targets if target.source != CONTROLLER]
     results += _ask_through(reading, context, through, connector, _Through(Asking(), _nobody_hears))
-    silent: dict[str, str] = {}
     for result in results:
         target = result.target
         if result.outcome is not Outcome.ANSWERED and result.outcome not in target.accept:
-            where = f"{target.ae_title} at {target.address}:{target.port}"
-            name = "" if target.virtual_service else target.host or ""
-            silent.setdefault(name, f"{where} ends as {result.outcome.value}: {result.detail}")
-    return silent
+            yield (
+                target,
+                f"{target.ae_title} at {target.address}:{target.port} ends as {result.outcome.value}: {result.detail}",
+            )
 
 
 def _serving(reading: Reading, target: EchoTarget, names: set[str]) -> list[str]:

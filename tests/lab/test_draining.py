@@ -2,14 +2,14 @@
 hosts: HAProxy, keepalived and dcmqrscp, while somebody echoes the address all the time."""
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import pairwise
 
-from tests.lab.dialogue import Caller, call, encode_association_request
-from tests.lab.hospital import ARCHIVE_PORT, PACS_FILE, PACS_UNIT, SERVICE_PORT, VIRTUAL_ADDRESS, Hospital, wait_until
+from tests.lab.asking import asking_all_the_time
+from tests.lab.dialogue import encode_association_request
+from tests.lab.hospital import ARCHIVE_PORT, PACS_FILE, PACS_UNIT, Hospital, wait_until
 from tests.lab.hosts import LabHost
 
 CT = "  - {{ae_title: NORTH_CT{number}, kind: modality, modality: CT, address: 10.20.3.{number}, listens: false}}\n"
@@ -21,27 +21,6 @@ def add_scanner(hospital: Hospital, number: int) -> None:
     """One more caller: the archive's table and HAProxy's list change on both members."""
     north = hospital.folder / "north.yml"
     north.write_text(north.read_text(encoding="utf-8") + CT.format(number=number), encoding="utf-8")
-
-
-@contextmanager
-def echoing_in_a_tight_loop(hospital: Hospital) -> Iterator[list[str]]:
-    """A caller of the virtual address that never rests; what it was told."""
-    told: list[str] = []
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.is_set():
-            with hospital.lab.controller.namespace.entered():
-                told.append(call(Caller("FLEET_SCU", hospital.lab.controller.address), VIRTUAL_ADDRESS, SERVICE_PORT))
-            done.wait(0.02)
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
-        yield told
-    finally:
-        done.set()
-        asking.join(timeout=60)
 
 
 def is_undrained(host: LabHost) -> bool:
@@ -56,7 +35,7 @@ def test_who_echoes_the_address_in_a_loop_loses_at_most_what_was_open_while_it_m
     wait_until(lambda: hospital.holder() == "north-pacs-1", within_s=20)
     holders: list[str | None] = []
     started_at = time.monotonic()
-    with echoing_in_a_tight_loop(hospital) as told:
+    with asking_all_the_time(hospital, pause_s=0.02) as told:
         process = hospital.start("apply", "--yes", "--hold-down", "500ms", "--drain-timeout", "10s", *WHERE)
         while process.poll() is None:
             holders.append(hospital.holder())
@@ -120,7 +99,7 @@ def test_an_association_that_does_not_end_is_planned_for_waited_for_and_then_cut
 def test_the_last_member_that_serves_is_never_taken_out(hospital: Hospital) -> None:
     add_scanner(hospital, 33)
     hospital.lab["north-pacs-2"].systemctl("stop", PACS_UNIT)
-    with echoing_in_a_tight_loop(hospital) as told:
+    with asking_all_the_time(hospital, pause_s=0.02) as told:
         time.sleep(3)  # its partner's balancer has seen by now that it is down
         del told[:]
         process = hospital.start("apply", "--yes", "--hold-down", "500ms", "-l", "north-pacs-1")
@@ -156,7 +135,7 @@ def test_a_member_whose_controller_was_killed_puts_itself_back(
     remark(f"a killed controller's drain was ended by the hosts' own timers after {time.monotonic() - killed_at:.1f} s")
     wait_until(lambda: hospital.holder() == "north-pacs-1", within_s=20)
     wait_until(lambda: not hospital.lab["north-pacs-1"].has_file("/var/lib/fleet/revert"), within_s=60)
-    with echoing_in_a_tight_loop(hospital) as told:
+    with asking_all_the_time(hospital, pause_s=0.02) as told:
         time.sleep(0.5)
     assert set(told) == {"answered"}
     assert hospital.holder() == "north-pacs-1"

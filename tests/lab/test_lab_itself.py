@@ -12,6 +12,7 @@ import pytest
 
 from tests.lab.control_group import find_control_groups
 from tests.lab.controller import REPOSITORY, is_echo_answered
+from tests.lab.dialogue import ECHO_REQUEST, encode_association_request
 from tests.lab.hosts import LabHost
 from tests.lab.laboratory import Lab
 from tests.lab.network import NAMESPACE_FOLDER
@@ -19,12 +20,6 @@ from tests.lab.sweepup import find_mounts_below, sweep_up_leftovers
 from tests.lab.vendor import OrthancSettings, start_orthanc
 
 VIRTUAL_ADDRESS = "10.20.0.100"
-
-# PS3.7 table 9.3-12 in a P-DATA-TF: C-ECHO-RQ, message 1, presentation context 1.
-ECHO_REQUEST = (
-    "04000000004a0000004601030000000004000000380000000000020012000000312e322e3834302e31303030382e312e3100"
-    "000000010200000030000000100102000000010000000008020000000101"
-)
 
 
 def wait_until(is_true: Callable[[], bool], within_s: float) -> float | None:
@@ -39,20 +34,6 @@ def wait_until(is_true: Callable[[], bool], within_s: float) -> float | None:
 
 def holds_address(host: LabHost, address: str) -> bool:
     return f" {address}/" in host.run("ip -4 address show eth0").stdout
-
-
-def encode_association_request(calling: str, called: str) -> bytes:
-    """PS3.8 9.3.2: Verification with Implicit VR Little Endian, and nothing else."""
-
-    def item(kind: int, body: bytes) -> bytes:
-        return bytes([kind, 0]) + len(body).to_bytes(2, "big") + body
-
-    syntaxes = item(0x30, b"1.2.840.10008.1.1") + item(0x40, b"1.2.840.10008.1.2")
-    user = item(0x51, (16384).to_bytes(4, "big")) + item(0x52, b"1.2.276.0.99.1")
-    items = item(0x10, b"1.2.840.10008.3.1.1.1") + item(0x20, b"\x01\0\0\0" + syntaxes) + item(0x50, user)
-    titles = called.ljust(16).encode() + calling.ljust(16).encode()
-    body = b"\0\x01\0\0" + titles + bytes(32) + items
-    return b"\x01\0" + len(body).to_bytes(4, "big") + body
 
 
 def start_archive(host: LabHost, port: int = 11112) -> None:
@@ -260,7 +241,7 @@ backend archive
   tcp-check connect
   tcp-check send-binary {request}
   tcp-check expect rbinary ^02
-  tcp-check send-binary {ECHO_REQUEST}
+  tcp-check send-binary {ECHO_REQUEST.hex()}
   tcp-check expect binary 00000009020000000000
   tcp-check send-binary 05000000000400000000
   tcp-check expect rbinary ^06

@@ -1,12 +1,10 @@
 """What fails over does so: first the partner's server, then the partner's address."""
 
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
-from tests.lab.dialogue import Caller, call
-from tests.lab.hospital import PACS_UNIT, SERVICE_PORT, VIRTUAL_ADDRESS, Hospital, wait_until
+from tests.lab.asking import asking_all_the_time
+from tests.lab.hospital import PACS_UNIT, Hospital, wait_until
 
 CT02 = "  - {ae_title: NORTH_CT02, kind: modality, modality: CT, address: 10.20.3.22, listens: false}\n"
 
@@ -45,32 +43,12 @@ def wait_for_service(hospital: Hospital, within_s: float = 20) -> tuple[str, dic
             return row["outcome"], row
 
 
-@contextmanager
-def asking_all_the_time(hospital: Hospital) -> Iterator[list[str]]:
-    """A scanner that asks the virtual address five times a second; what it was told, once it has ended."""
-    told: list[str] = []
-    done = threading.Event()
-
-    def ask() -> None:
-        while not done.wait(0.2):
-            with hospital.lab.controller.namespace.entered():
-                told.append(call(Caller("FLEET_SCU", hospital.lab.controller.address), VIRTUAL_ADDRESS, SERVICE_PORT))
-
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
-        yield told
-    finally:
-        done.set()
-        asking.join(timeout=60)
-
-
 def test_a_change_of_both_members_is_hardly_noticed_by_who_calls_the_address(
     hospital: Hospital, remark: Callable[[str], None]
 ) -> None:
     north = hospital.folder / "north.yml"
     north.write_text(north.read_text(encoding="utf-8") + CT02, encoding="utf-8")
-    with asking_all_the_time(hospital) as told:
+    with asking_all_the_time(hospital, pause_s=0.2) as told:
         done = hospital.apply()
     assert done.returncode == 0, done.stdout + done.stderr
     lost = [each for each in told if each != "answered"]

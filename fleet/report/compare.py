@@ -1,4 +1,4 @@
-"""`--compare last`: what is different from the sweep before, target by target. Pure."""
+"""`--compare`: what is different from a sweep before, or from each target's own last one, target by target. Pure."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +13,16 @@ from fleet.sheet.safe import safe_text
 SLOWER_FACTOR: Final = 3.0
 SLOWER_BY_S: Final = 0.5
 
-_Key = tuple[Any, ...]
+Target = tuple[Any, ...]  # title, address, port, calling, who asks
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What to compare with: results, the runs that they are of, and what these runs asked beside them."""
+
+    runs: tuple[str, ...]
+    lines: Sequence[EchoLine]
+    beside: Sequence[EchoLine] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +41,7 @@ class Comparison:
 
 
 def compare_sweeps(
-    before: Sequence[EchoLine], now: Sequence[EchoLine], habits: Mapping[_Key, float] = MappingProxyType({})
+    before: Sequence[EchoLine], now: Sequence[EchoLine], habits: Mapping[Target, float] = MappingProxyType({})
 ) -> Comparison:
     """What changed from one sweep to the next, in the order of the new one.
 
@@ -40,7 +49,7 @@ def compare_sweeps(
     """
     old, new = _by_target(before), _by_target(now)
     pairs = [(old[key], line) for key, line in new.items() if key in old]
-    asked = [(was, is_) for was, is_ in pairs if not (_is_skipped(was) or _is_skipped(is_))]
+    asked = [(was, is_) for was, is_ in pairs if not (was.is_skipped or is_.is_skipped)]
     return Comparison(
         newly_failing=tuple(pair for pair in asked if pair[0].as_desired and not pair[1].as_desired),
         failing_otherwise=tuple(pair for pair in asked if _fails_otherwise(*pair)),
@@ -48,29 +57,37 @@ def compare_sweeps(
         slower=tuple(
             (*pair, usual_s) for pair in asked for usual_s in _usual(*pair, habits) if _is_slower(*pair, usual_s)
         ),
-        appeared=tuple(line for key, line in new.items() if key not in old),
+        appeared=tuple(line for key, line in new.items() if key not in old and not line.is_skipped),
         gone=tuple(line for key, line in old.items() if key not in new),
     )
 
 
-def _by_target(lines: Iterable[EchoLine]) -> dict[_Key, EchoLine]:
-    return {_key(line): line for line in lines}
+def leave_out_unasked(before: Iterable[EchoLine], now: Sequence[EchoLine], *, is_narrowed: bool) -> list[EchoLine]:
+    """Without whom this sweep could not ask: of another asker, and in a narrowed sweep whoever it does not mean."""
+    targets, partners = {target_of(line) for line in now}, {partner_of(line) for line in now}
+    askers = set() if is_narrowed else {line.value("from") for line in now}
+    return [
+        line
+        for line in before
+        if target_of(line) in targets or partner_of(line) in partners or line.value("from") in askers
+    ]
 
 
-def _key(line: EchoLine) -> _Key:
+def _by_target(lines: Iterable[EchoLine]) -> dict[Target, EchoLine]:
+    return {target_of(line): line for line in lines}
+
+
+def target_of(line: EchoLine) -> Target:
+    """What makes two results those of one target."""
     return tuple(line.value(key) for key in ("ae_title", "address", "port", "calling", "from"))
 
 
-def _usual(before: EchoLine, now: EchoLine, habits: Mapping[_Key, float]) -> tuple[float, ...]:
+def _usual(before: EchoLine, now: EchoLine, habits: Mapping[Target, float]) -> tuple[float, ...]:
     """What to compare with; nothing where there is no answer before."""
-    habit = habits.get(_key(now))
+    habit = habits.get(target_of(now))
     if habit is None and before.outcome != "answered":
         return ()
     return (habit if habit is not None else before.value("elapsed_s") or 0.0,)
-
-
-def _is_skipped(line: EchoLine) -> bool:
-    return line.outcome.startswith("skipped")
 
 
 def _fails_otherwise(before: EchoLine, now: EchoLine) -> bool:
@@ -85,10 +102,10 @@ def _is_slower(before: EchoLine, now: EchoLine, usual_s: float) -> bool:
     return bool(is_s > SLOWER_FACTOR * usual_s and is_s - usual_s >= SLOWER_BY_S)
 
 
-def format_comparison(comparison: Comparison, run_id: str, palette: Palette = PLAIN) -> str:
-    """What changed since a run, the bad news first; one line when nothing did."""
+def format_comparison(comparison: Comparison, runs: Sequence[str], palette: Palette = PLAIN) -> str:
+    """What changed since these runs, the bad news first; one line when nothing did."""
     lines = list(_lines(comparison, palette))
-    return "".join(f"{line}\n" for line in lines or [f"no change since {safe_text(run_id)}"])
+    return "".join(f"{line}\n" for line in lines or [f"no change since {' and '.join(map(safe_text, runs))}"])
 
 
 def _lines(comparison: Comparison, palette: Palette) -> Iterator[str]:
@@ -107,13 +124,13 @@ def _lines(comparison: Comparison, palette: Palette) -> Iterator[str]:
             change = f"was {_state(before)}, is {_state(now)}{habit}"
             detail = safe_text(now.value("detail") or "")
             yield f"{palette.paint(style, word)}: {_name(now)}: {change} {detail}".rstrip()
-    moved = {_who(line) for line in comparison.appeared} & {_who(line) for line in comparison.gone}
+    moved = {partner_of(line) for line in comparison.appeared} & {partner_of(line) for line in comparison.gone}
     for line in comparison.appeared:
-        if _who(line) in moved:
-            places = [_place(each) for each in comparison.gone if _who(each) == _who(line)]
+        if partner_of(line) in moved:
+            places = [_place(each) for each in comparison.gone if partner_of(each) == partner_of(line)]
             yield f"asked elsewhere: {_name(line)}, before at {', '.join(places)}"
-    appeared = [line for line in comparison.appeared if _who(line) not in moved]
-    gone = [line for line in comparison.gone if _who(line) not in moved]
+    appeared = [line for line in comparison.appeared if partner_of(line) not in moved]
+    gone = [line for line in comparison.gone if partner_of(line) not in moved]
     for word, lines in (("not asked before", appeared), ("no longer asked", gone)):
         if lines:
             names = ", ".join(safe_text(str(line.value("ae_title"))) for line in lines[:8])
@@ -135,6 +152,6 @@ def _place(line: EchoLine) -> str:
     return format_place(line.value("address"), line.value("port"))
 
 
-def _who(line: EchoLine) -> _Key:
+def partner_of(line: EchoLine) -> Target:
     """The same partner asked by the same, wherever it is."""
     return tuple(line.value(key) for key in ("ae_title", "host", "calling", "from"))

@@ -109,6 +109,11 @@ class EchoLine:
         return outcome
 
     @property
+    def is_skipped(self) -> bool:
+        """Nobody asked: policy or maintenance spared it."""
+        return self.outcome.startswith("skipped")
+
+    @property
     def warnings(self) -> list[str]:
         """What else is worth knowing."""
         return echo_rows.read_warnings(self.columns)

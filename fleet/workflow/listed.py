@@ -17,7 +17,7 @@ from fleet.workflow.ledger import Ledger
 from fleet.workflow.sweeping import (
     Asking,
     ask_directly,
-    read_earlier,
+    prepare_comparison,
     record_as_heard,
     tell_comparison,
     was_interrupted,
@@ -50,7 +50,7 @@ class ListedSweep:
     ) -> tuple[EchoResult, ...]:
         """Ask these targets; Ctrl-C is raised again when every result was heard."""
         ledger, observer = self._ledger, self._context.observer
-        before = read_earlier(compare, ledger, self._history)
+        before = prepare_comparison(compare, ledger, self._history)
         observer(StageStarted("echo", len(targets)))
 
         def finished(result: EchoResult) -> None:
@@ -61,7 +61,7 @@ class ListedSweep:
         results = tuple(ask_directly(targets, record_as_heard(asking, ledger), hear))
         if was_interrupted(results):
             raise KeyboardInterrupt
-        tell_comparison(before, ledger)
+        tell_comparison(before, ledger, self._context)
         return results
 
     def failed_among(self, targets: Sequence[EchoTarget]) -> tuple[EchoTarget, ...]:

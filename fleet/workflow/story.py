@@ -38,7 +38,7 @@ from fleet.workflow.reading import Reading, check_limit, read_all, require_faile
 from fleet.workflow.rendering import read_with_templates
 from fleet.workflow.resuming import find_runs_over, hold_file, hold_run, settle_hosts
 from fleet.workflow.sources import list_sources
-from fleet.workflow.sweeping import CONTROLLER, Asking, read_earlier, record_as_heard, tell_comparison
+from fleet.workflow.sweeping import CONTROLLER, Asking, prepare_comparison, record_as_heard, tell_comparison
 
 FAILED = "@failed"
 Connect = Callable[[Inventory], AbstractContextManager[Connector]]
@@ -338,14 +338,14 @@ class Story:
         """
         reading = self.reading
         entities = self.entities(hosts)
-        before = read_earlier(compare, self.ledger, self._history)
+        before = prepare_comparison(compare, self.ledger, self._history)
         if asking.override:
             self.ledger.note(f"override: {self.context.who} asked also what policy, schedules and maintenance spare")
         needs_hosts = asking.sources != (CONTROLLER,) or any(entity.verify.probe_from for entity in entities)
         connector = self.connector if needs_hosts and reading.inventory.hosts else None
         recorded = record_as_heard(asking, self.ledger)
         results = ask_entities(reading, self.context, entities, recorded, connector)
-        tell_comparison(before, self.ledger)
+        tell_comparison(before, self.ledger, self.context)
         if drift and reading.inventory.hosts:
             self.drift(hosts)
         return results

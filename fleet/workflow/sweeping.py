@@ -6,12 +6,12 @@ Nothing here knows the inventory, so that a sweep of a list starts without it.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from fleet.report.compare import compare_sweeps, format_comparison
+from fleet.report.compare import Earlier, Target, compare_sweeps, format_comparison, leave_out_unasked, target_of
 from fleet.report.history.opening import History
-from fleet.report.summary import EchoLine
 from fleet.verify.settings import Surroundings, SweepSettings
 from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
+from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
 
 CONTROLLER = "controller"
@@ -30,12 +30,12 @@ class Asking:
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
-    """The sweep to compare with, and the seconds that each target usually takes."""
+class Comparing:
+    """The run to compare with (without one each target's own last), and the seconds that each target usually takes."""
 
-    run_id: str
-    lines: Sequence[EchoLine]
-    habits: Mapping[tuple[object, ...], float]
+    history: History
+    run_id: str | None
+    habits: Mapping[Target, float]
 
 
 def ask_directly(
@@ -65,24 +65,28 @@ def record_as_heard(asking: Asking, ledger: Ledger) -> Asking:
     return replace(asking, hear=hear, stop=stop)
 
 
-def read_earlier(compare: str | None, ledger: Ledger, history: History | None) -> Earlier | None:
-    """The sweep to compare with, read before this one is recorded. Raises `HistoryError` for an unknown run."""
+def prepare_comparison(compare: str | None, ledger: Ledger, history: History | None) -> Comparing | None:
+    """What to compare with, looked up before anybody is asked. Raises `HistoryError` for an unknown run."""
     if compare is None or history is None:
         return None
     if compare != "last":
-        run_id = history.show_run(compare).run_id
-        return Earlier(run_id, history.echo_results(run_id), history.habits())
-    last = history.last_sweep()
-    if last is None:
+        return Comparing(history, history.show_run(compare).run_id, history.habits())
+    if not history.has_sweeps():
         ledger.note("--compare last: this is the first sweep that history has, so there is nothing to compare")
         return None
-    return Earlier(last[0].run_id, last[1], history.habits())
+    return Comparing(history, None, history.habits())
 
 
-def tell_comparison(before: Earlier | None, ledger: Ledger) -> None:
-    """What is different since then, as notes of this run."""
-    if before is None:
+def tell_comparison(comparing: Comparing | None, ledger: Ledger, context: Context) -> None:
+    """What is different since then, as notes of this run; who is missing from a narrowed one is no news."""
+    if comparing is None:
         return
     ledger.keep_echoes()
-    compared = compare_sweeps(before.lines, ledger.echo_lines, before.habits)
-    ledger.note(*format_comparison(compared, before.run_id).splitlines())
+    now = ledger.echo_lines
+    if comparing.run_id is not None:
+        earlier = Earlier((comparing.run_id,), comparing.history.echo_results(comparing.run_id))
+    else:
+        asked = {target_of(line) for line in now if not line.is_skipped}
+        earlier = comparing.history.find_earlier(context.run_id, asked)
+    before = leave_out_unasked((*earlier.beside, *earlier.lines), now, is_narrowed=context.limit is not None)
+    ledger.note(*format_comparison(compare_sweeps(before, now, comparing.habits), earlier.runs).splitlines())

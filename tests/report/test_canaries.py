@@ -55,9 +55,9 @@ TERMINAL: dict[str, Callable[[RunReport], str]] = {
     "verbose text": lambda run: format_run(run, verbose=2),
     "history": history_text,
     "comparison": lambda run: (
-        format_comparison(compare_sweeps([], run.echoes), run.run_id)
+        format_comparison(compare_sweeps([], run.echoes), [run.run_id])
         + format_comparison(
-            compare_sweeps([echo(run.verb, "echo_failed")], [echo(run.verb, detail=run.verb)]), run.verb
+            compare_sweeps([echo(run.verb, "echo_failed")], [echo(run.verb, detail=run.verb)]), [run.verb]
         )
     ),
     "sweep json": format_sweep_json,

@@ -2,7 +2,14 @@
 
 from pathlib import Path
 
-from fleet.report.compare import Comparison, compare_sweeps, format_comparison
+from fleet.report.compare import (
+    Comparison,
+    Earlier,
+    compare_sweeps,
+    format_comparison,
+    leave_out_unasked,
+    target_of,
+)
 from fleet.report.history.opening import open_history
 from fleet.report.summary import EchoLine
 from tests.report.rows import echo, start
@@ -50,7 +57,7 @@ def test_each_target_is_compared_with_itself() -> None:
 
 
 def test_the_bad_news_comes_first() -> None:
-    assert format_comparison(compare_sweeps(BEFORE, NOW), "r1").splitlines() == [
+    assert format_comparison(compare_sweeps(BEFORE, NOW), ["r1"]).splitlines() == [
         "newly failing: FELL 10.20.0.11:11112: was answered in 0.005 s, is connect_timeout no answer in 3 s",
         "failing otherwise: OTHER 10.20.0.11:11112: was refused, is echo_timeout",
         "slower: SLOW 10.20.0.11:11112: was answered in 0.100 s, is answered in 1.900 s",
@@ -61,7 +68,7 @@ def test_the_bad_news_comes_first() -> None:
 
 
 def test_nothing_new_is_one_line() -> None:
-    assert format_comparison(compare_sweeps(NOW, NOW), "r1") == "no change since r1\n"
+    assert format_comparison(compare_sweeps(NOW, NOW), ["r1"]) == "no change since r1\n"
 
 
 def test_slower_is_measured_by_a_targets_own_habit() -> None:
@@ -69,10 +76,10 @@ def test_slower_is_measured_by_a_targets_own_habit() -> None:
     before, now = [echo("A", elapsed_s=2.0)], [echo("A", elapsed_s=2.1)]
     assert compare_sweeps(before, now).slower == ()
     slower = compare_sweeps(before, now, {key: 0.1})
-    assert format_comparison(slower, "r1").startswith(
+    assert format_comparison(slower, ["r1"]).startswith(
         "slower: A 10.20.0.11:11112: was answered in 2.000 s, is answered"
     )
-    assert "(usually 0.100 s)" in format_comparison(slower, "r1")
+    assert "(usually 0.100 s)" in format_comparison(slower, ["r1"])
     assert compare_sweeps([echo("A", elapsed_s=0.1)], now, {key: 2.0}).slower == (), "it is always that slow"
 
 
@@ -89,5 +96,54 @@ def test_a_habit_is_the_median_of_at_least_three_answers(tmp_path: Path) -> None
 
 
 def test_who_moved_is_neither_new_nor_gone() -> None:
-    told = format_comparison(compare_sweeps([echo("WS_2", port=104)], [echo("WS_2", port=11112)]), "r1")
+    told = format_comparison(compare_sweeps([echo("WS_2", port=104)], [echo("WS_2", port=11112)]), ["r1"])
     assert told == "asked elsewhere: WS_2 10.20.0.11:11112, before at 10.20.0.11:104\n"
+
+
+def test_whom_a_narrowed_sweep_does_not_mean_is_no_news() -> None:
+    before = [echo("A"), echo("B"), echo("A", port=104), echo("A", asker="pacs-1"), echo("C", asker="pacs-1")]
+    whole = leave_out_unasked(before, [echo("A")], is_narrowed=False)
+    narrowed = leave_out_unasked(before, [echo("A")], is_narrowed=True)
+    assert whole == [echo("A"), echo("B"), echo("A", port=104)]
+    assert narrowed == [echo("A"), echo("A", port=104)]
+
+
+def test_a_target_that_is_new_and_was_not_asked_is_not_told() -> None:
+    assert compare_sweeps([], [echo("NIGHT", "skipped_policy")]).appeared == ()
+
+
+SWEEPS = {
+    "r1": [echo("A"), echo("B", "refused"), echo("C"), echo("OLD")],
+    "r2": [echo("A"), echo("B"), echo("C")],
+    "r3": [echo("A", "refused"), echo("B", "skipped_maintenance")],
+}
+
+
+def earlier(path: Path, *titles: str, of: str = "now") -> Earlier:
+    with open_history(path / "history.sqlite") as history:
+        for run_id, lines in SWEEPS.items():
+            history.record_run_start(start(run_id))
+            history.record_echo_results(run_id, lines)
+        return history.find_earlier(of, {target_of(echo(title)) for title in titles})
+
+
+def test_each_target_is_compared_with_the_last_sweep_that_asked_it(tmp_path: Path) -> None:
+    found = earlier(tmp_path, "A", "B", "C")
+    assert found.runs == ("r3", "r2")
+    assert set(found.lines) == {echo("A", "refused"), echo("B"), echo("C")}
+    assert found.beside == (), "OLD was told when r2 did not ask it any more"
+
+
+def test_who_stood_beside_the_last_results_is_known_too(tmp_path: Path) -> None:
+    found = earlier(tmp_path, "C")
+    assert (found.runs, found.lines) == (("r3", "r2"), (echo("C"),))
+    assert set(found.beside) == {echo("A", "refused"), echo("B", "skipped_maintenance")}
+
+
+def test_a_run_is_not_compared_with_itself(tmp_path: Path) -> None:
+    assert earlier(tmp_path, "A", of="r3").lines == (echo("A"),)
+
+
+def test_a_target_that_is_new_ends_the_walk_without_a_result(tmp_path: Path) -> None:
+    found = earlier(tmp_path, "NEW")
+    assert (found.runs, found.lines) == (("r3",), ())

@@ -118,6 +118,17 @@ def test_a_sweep_compares_itself_with_the_last_one(scene: Scene) -> None:
     assert any(notice.startswith("newly failing: GOOD") for notice in report.notices)
 
 
+def test_a_narrowed_sweep_hides_nobody_from_the_next_comparison(scene: Scene) -> None:
+    with serving(answer_well, "127.0.32.8") as good, serving(answer_well, "127.0.32.9") as other:
+        scene.write(HEAD + "entities:\n" + box("GOOD", good) + box("OTHER", other))
+        sweep(scene)
+        narrowed = scene.run(lambda story: story.verify(Asking(), compare="last"), "verify", limit="GOOD")
+        whole = sweep(scene, compare="last")
+    assert [notice for notice in narrowed.notices if "asked" in notice] == []
+    assert "no change since run-1" in narrowed.notices
+    assert "no change since run-2 and run-1" in whole.notices
+
+
 FLOW = "flows:\n  - {{from: GATE, to: {to}, services: [verification]}}\n"
 
 

@@ -1,11 +1,13 @@
 """What earlier sweeps found: their results, who failed, since when, and how long each usually took."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from fleet.errors import HistoryError
+from fleet.report.compare import Earlier, Target
 from fleet.report.history import tables
 from fleet.report.history.database import whole
+from fleet.report.history.earlier import find_earlier
 from fleet.report.history.habit import find_habits
 from fleet.report.history.reading import Reading
 from fleet.report.history.streaks import find_streaks
@@ -28,6 +30,16 @@ class Sweeps(Reading):
     def echo_results(self, run_id: str) -> tuple[EchoLine, ...]:
         """The results of a run, in the order they were recorded."""
         return self._echoes(self._find(run_id))
+
+    @whole
+    def has_sweeps(self) -> bool:
+        """Whether any run asked anybody."""
+        return self._newest("sweeps") is not None
+
+    @whole
+    def find_earlier(self, run_id: str, wanted: Collection[Target]) -> Earlier:
+        """How each of these targets ended when it was last asked before this run."""
+        return find_earlier(self._read, run_id, wanted)
 
     @whole
     def failed_names(self, run_id: str | None = None) -> tuple[str, ...]:

@@ -90,7 +90,28 @@ def _options(*options: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return decorate
 
 
-_SECONDS = click.FloatRange(0.01, 86400)
+class Seconds(click.FloatRange):
+    """How long to wait at most. dcmtk's `-ts 0` (and -1), and its lack of `-to` and `-td`, mean for ever."""
+
+    def __init__(self) -> None:
+        super().__init__(0.01, 86400)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The seconds; what is no time at all is refused with the reason why."""
+        try:
+            endless = not float(value) > 0  # nan is no time either
+        except ValueError:
+            endless = False
+        if endless:
+            text = (
+                f"{value} is no time to wait: dcmtk's 0 means without limit, and fleet bounds every wait, so that a"
+                " peer that hangs is told; give seconds from 0.01 to 86400 (a day)"
+            )
+            self.fail(text, param, ctx)
+        return super().convert(value, param, ctx)
+
+
+_SECONDS = Seconds()
 _ASSOCIATION = _options(
     click.option("--aetitle", help="-aet: my calling AE title.  [default: ECHOSCU, with --as the caller]"),
     click.option("--call", help="-aec: the called AE title.  [default: ANY-SCP]"),

@@ -72,6 +72,16 @@ def test_dcmtks_spelling_is_understood(door: Door, server: Server) -> None:
     assert server.callers == ["CALLER"]
 
 
+@pytest.mark.parametrize("option", ["-to", "-ts", "-ta", "-td"])
+@pytest.mark.parametrize("typed", ["0", "-1", "0.0", "nan"])
+def test_no_limit_is_refused_with_what_dcmtk_means_by_it(option: str, typed: str, door: Door) -> None:
+    said = door.bare("echo", option, typed, "127.0.0.1", "1")
+    assert said.status == 64
+    assert (
+        f"{option}: {typed} is no time to wait: dcmtk's 0 means without limit, and fleet bounds every wait" in said.err
+    )
+
+
 @pytest.mark.parametrize("words", [["-ta", "0.2"], ["-ts", "0.2"]])
 def test_a_wait_for_an_association_ends_by_its_own_limit_or_by_the_sockets(door: Door, words: list[str]) -> None:
     with serving(hang_after_accept) as peer:

@@ -175,6 +175,8 @@ def _status_lines(status: dict[str, Any]) -> list[str]:
             f"  {each['destination']:<16} {each['state']:<8} {each['queued']} queued,"
             f" oldest {each['oldest_s']:.0f} s, {each['last_minute']} in the last minute{why}"
         )
+    unrouted = status["unrouted"]
+    lines += [f"  unrouted {each['tasks']:>15} of route {each['route'] or '-'}: {each['why']}" for each in unrouted]
     for each in status["callers"]:
         last = datetime.fromtimestamp(each["last_at"], UTC).strftime("%Y-%m-%d %H:%M:%SZ")
         lines.append(f"  from {each['calling']:<16} last {last}, {each['instances']} instances")

@@ -10,6 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +27,7 @@ from fleet.relay.operate.control import OPEN_STATES, Control
 from fleet.relay.operate.metrics import format_metrics
 from fleet.relay.operate.notify import Notifier
 from fleet.relay.operate.reidentify import Question, read_questions, reidentify
+from fleet.relay.operate.strays import count_unrouted, settle_strays
 from fleet.relay.receive.admission import Door, make_door
 from fleet.relay.receive.committer import Committer
 from fleet.relay.receive.loop import Receiver
@@ -105,9 +107,10 @@ class Daemon:
             orphans=len(found.orphans),
             missing=len(found.missing),
         )
+        self._is_to_look = True  # for tasks that lead nowhere: after every change of what they could lead to
         try:
-            ledger.ask_again(self.spool)
             ledger.mend_times(self.spool, time.time())
+            self._look_again(config, time.time())
         except Exception as error:  # noqa: BLE001  a full disk must not keep from starting what delivers
             self._tell("housekeeping-failed", error=type(error).__name__)
         self._ahead_s = time.time() - time.monotonic()
@@ -192,10 +195,22 @@ class Daemon:
 
     def _keep_house(self, now: float) -> None:
         self._mind_the_clock(now, time.monotonic())
+        if self._is_to_look:
+            self._look_again(self.rules.config, now)
         self._ask_again(now)
         self._use_backups(now)
         if self._steps % _SELDOM == 1:
             self._forget(now)
+
+    def _look_again(self, config: Config, now: float) -> None:
+        """What no route took, and what leads to a route or destination that is in the configuration no more."""
+        self._is_to_look = False
+        ledger.ask_again(self.spool)
+        for stray in settle_strays(self.spool, config, now):
+            self._is_to_look = self._is_to_look or stray.left > 0
+            if stray.tasks:
+                to = stray.destination or ""
+                self._tell("stray", route=stray.route, destination=to, why=stray.reason, tasks=stray.tasks)
 
     def _ask_again(self, now: float) -> None:
         """What waits for its hour or its study, with a breath in between for what arrives just now."""
@@ -293,11 +308,13 @@ class Daemon:
             self._notify("READY=1", "STATUS=a new configuration was refused, the old one holds on")
             return False
         self._warn(warnings)
+        with suppress(Exception):  # a full disk; then the next step does, which tells it
+            self._look_again(config, time.time())  # before senders meet what has no route
         self.rules = Rules(config, self._tell, key, self.rules.work, self.rules.transform)
         for worker in self._all_workers():  # what was prepared by the old file's steps does not go out after this
             worker.hold()
         self._receiver.change(door, config.max_associations, secure)
-        ledger.ask_again(self.spool)
+        self._is_to_look = True
         self._match_workers()
         self._tell("reloaded", routes=len(config.routes))
         self._notify("READY=1", f"STATUS=listening on port {self.port}")
@@ -351,6 +368,7 @@ class Daemon:
             self.drain()
             return {"draining": True}
         changed = self._change(str(verb), request, now)
+        self._is_to_look = True
         self._wake_workers()
         self._tell("operator", verb=str(verb), changed=changed)
         return {"changed": changed}
@@ -424,7 +442,7 @@ class Daemon:
                 "oldest_s": round(row["oldest_s"], 1),
                 "last_minute": 0,
                 "state": "down",
-                "why": "it is not in the configuration any more; what is queued waits until it is again",
+                "why": "it is not in the configuration any more; what is queued is decided anew",
             }
             for row in unserved
         ]
@@ -436,6 +454,7 @@ class Daemon:
             "associations": self._receiver.associations,
             "states": ledger.count_states(self.spool),
             "destinations": destinations,
+            "unrouted": count_unrouted(self.spool),
             "callers": ledger.read_callers(self.spool),
             "free_bytes": self.spool.free_bytes(),
             "kept": ledger.read_kept(self.spool),

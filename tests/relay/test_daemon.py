@@ -226,7 +226,7 @@ def test_a_reload_waits_for_no_destination_that_is_silent(tmp_path: Path) -> Non
             wait_for(lambda: script.uids() == ["1.2.5"], 30)
 
 
-def test_what_is_queued_for_a_destination_that_is_gone_is_shown(tmp_path: Path) -> None:
+def test_what_is_queued_for_a_destination_that_is_gone_goes_where_its_route_leads_now(tmp_path: Path) -> None:
     with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
         assert relay.process is not None
         relay.ask("pause", destination="ARCHIVE")
@@ -235,6 +235,30 @@ def test_what_is_queued_for_a_destination_that_is_gone_is_shown(tmp_path: Path) 
         relay.document["routes"] = [make_route(to="OTHER")]
         relay.write()
         relay.process.send_signal(signal.SIGHUP)
-        wait_for(lambda: any(each["event"] == "reloaded" for each in relay.events()))
-        shown = {each["destination"]: (each["queued"], each["state"]) for each in relay.ask("status")["destinations"]}
-        assert shown == {"OTHER": (0, "idle"), "ARCHIVE": (1, "down")}
+        wait_for(lambda: script.uids() == ["1.2.5"])
+        [told] = [each for each in relay.events() if each["event"] == "stray"]
+        assert (told["route"], told["destination"], told["tasks"]) == ("all", "ARCHIVE", 1)
+        assert [each["destination"] for each in relay.ask("status")["destinations"]] == ["OTHER"]
+
+
+def test_what_no_route_takes_any_more_is_shown_with_the_reason_and_comes_back_with_its_route(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sinking(Script()) as script, relaying(tmp_path, script.port) as relay:
+        relay.ask("pause", destination="ARCHIVE")
+        send(relay, tmp_path, "1.2.5")
+        assert relay.stop() == 0
+        relay.document["routes"] = [make_route("mr", when={"modality": ["MR"]})]
+        relay.start()
+        gone = "its route all is not in the configuration any more"
+        wait_for(lambda: relay.ask("status")["unrouted"] == [{"route": "all", "why": gone, "tasks": 1}])
+        assert f'fleet_relay_unrouted{{route="all",why="{gone}"}} 1' in relay.ask("metrics")
+        assert main(["status", str(relay.config)]) == 0
+        assert f"1 of route all: {gone}" in capsys.readouterr().out
+        relay.ask("resume", destination="ARCHIVE")
+        relay.document["routes"] = [make_route()]
+        relay.write()
+        assert relay.process is not None
+        relay.process.send_signal(signal.SIGHUP)
+        wait_for(lambda: script.uids() == ["1.2.5"])
+        wait_for(lambda: relay.ask("status")["unrouted"] == [])

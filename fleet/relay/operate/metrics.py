@@ -11,6 +11,10 @@ def format_metrics(status: Mapping[str, Any], counts: Mapping[str, int]) -> str:
     lines = ["# TYPE fleet_relay_events_total counter"]
     lines += [f"fleet_relay_events_total{{event={_quote(event)}}} {number}" for event, number in sorted(counts.items())]
     lines += _gauge("tasks", {(("state", state),): number for state, number in status["states"].items()})
+    lines += _gauge(
+        "unrouted",
+        {(("route", each["route"]), ("why", each["why"])): each["tasks"] for each in status["unrouted"]},
+    )
     for key in ("queued", "oldest_s", "last_minute"):
         rows: Rows = {(("destination", str(each["destination"])),): each[key] for each in status["destinations"]}
         lines += _gauge(f"destination_{key.replace('_s', '_seconds')}", rows)

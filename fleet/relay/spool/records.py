@@ -13,8 +13,9 @@ from typing import Any, Final
 from fleet.relay.spool.files import Folder
 from fleet.relay.spool.marks import Mark
 from fleet.relay.spool.twins import TWIN, Pair, asks_nothing, find_had, heal, is_had, take_up_dropped
-from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
+from fleet.relay.values import Decision, ReceivedInstance, Role, StudyFacts
 
+GONE: Final = "is not in the configuration any more"
 LANES: Final = 4  # associations with one destination at most; a study stays in one, so that series keep their order
 INSTANCE_COLUMNS: Final = (
     "spool_id, calling, called, sop_class_uid, sop_instance_uid, study_instance_uid, modality, transfer_syntax_uid,"
@@ -170,27 +171,37 @@ class Queued:
 def _queue(connection: sqlite3.Connection, queued: Queued, decisions: Sequence[Decision], now: float) -> None:
     if not decisions:  # kept and listed, never dropped: a person has to see that no route takes it
         decisions = (Decision("", "hold", until=float("inf")),)
-    study = queued.instance.study_instance_uid
     for decision in decisions:
         state, reason = _STATES[decision.action], ""
         if not decision.route:
             state, reason = "unrouted", "no route takes it"
         elif is_had(decision, queued.had):
             state, reason = "skipped", TWIN
-        connection.execute(
-            "INSERT INTO tasks"
-            " (instance, study_instance_uid, route, destination, role, state, next_at, reason, changed_at, lane)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                queued.identity, study, decision.route, decision.destination, decision.role, state,
-                _next_at(decision), reason, now, zlib.crc32(study.encode("utf-8", "replace")) % LANES,
-            ),
-        )  # fmt: skip
+        _insert_task(connection, queued, decision, (state, reason, now))
         if decision.action == "send" and decision.role == "primary":
+            # Kept for as long as its route has that destination; only then is another one decided.
             connection.execute(
-                "INSERT OR IGNORE INTO choices VALUES (?, ?, ?, ?, NULL)",
-                (study, decision.route, decision.destination, now),
+                "INSERT INTO choices VALUES (?, ?, ?, ?, NULL) ON CONFLICT (study_instance_uid, route) DO UPDATE SET"
+                " destination = excluded.destination, chosen_at = excluded.chosen_at, delivered_at = NULL"
+                " WHERE destination != excluded.destination",
+                (queued.instance.study_instance_uid, decision.route, decision.destination, now),
             )
+
+
+def _insert_task(
+    connection: sqlite3.Connection, queued: Queued, decision: Decision, what: tuple[str, str, float]
+) -> None:
+    """`what` is its state, the reason, and since when."""
+    study, (state, reason, now) = queued.instance.study_instance_uid, what
+    connection.execute(
+        "INSERT INTO tasks"
+        " (instance, study_instance_uid, route, destination, role, state, next_at, reason, changed_at, lane)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            queued.identity, study, decision.route, decision.destination, decision.role, state,
+            _next_at(decision), reason, now, zlib.crc32(study.encode("utf-8", "replace")) % LANES,
+        ),
+    )  # fmt: skip
 
 
 def _next_at(decision: Decision) -> float:
@@ -198,11 +209,35 @@ def _next_at(decision: Decision) -> float:
 
 
 def decide_again(connection: sqlite3.Connection, queued: Queued, decide: Decide, now: float) -> None:
-    """What was settled stays; only what waited is asked about again (T72)."""
-    identity = queued.identity
-    connection.execute("DELETE FROM tasks WHERE instance = ? AND state IN ('hold', 'wait')", (identity,))
-    settled = set(connection.execute("SELECT route, role FROM tasks WHERE instance = ?", (identity,)).fetchall())
+    """What was settled stays; only what waited is asked about again (T72), and what leads nowhere any more (`GONE`)."""
+    tasks = connection.execute(
+        "SELECT route, role, destination, state IN ('hold', 'wait'), reason FROM tasks WHERE instance = ?",
+        (queued.identity,),
+    ).fetchall()
+    connection.execute("DELETE FROM tasks WHERE instance = ? AND state IN ('hold', 'wait')", (queued.identity,))
     decisions = decide(queued.instance, _study_facts(connection, queued.instance))
-    fresh = [decision for decision in decisions if (decision.route, decision.role) not in settled]
-    if fresh or not settled:
+    settled = {(route, role): set[str | None]() for route, role, _, waits, _ in tasks if not waits}
+    for route, role, destination, waits, _ in tasks:
+        if not waits:
+            settled[route, role].add(destination)
+    strays = {(route, role): reason for route, role, _, waits, reason in tasks if waits and reason.endswith(GONE)}
+    fresh = [
+        each
+        for each in decisions
+        if (each.route, each.role) not in settled
+        or ((each.route, each.role) in strays and each.destination not in settled[each.route, each.role])
+    ]
+    lost = _find_lost(strays, decisions, fresh)
+    if fresh or not (settled or lost):
         _queue(connection, queued, fresh, now)
+    for (route, role), reason in lost.items():
+        _insert_task(connection, queued, Decision(route, "hold", None, role), ("unrouted", reason, now))
+
+
+def _find_lost(
+    strays: Mapping[tuple[str, Role], str], decisions: Sequence[Decision], fresh: Sequence[Decision]
+) -> Mapping[tuple[str, Role], str]:
+    """The strays that nothing takes the place of: their route says nothing of them, and no other one came for it."""
+    told = {(each.route, each.role) for each in decisions if each.role == "primary" or each in fresh}
+    routes = {each.route for each in decisions}
+    return {key: why for key, why in strays.items() if key not in told and (key[0] in routes or not fresh)}

@@ -1,0 +1,80 @@
+"""Tasks that lead to a route or destination which no configuration has any more: they never wait in silence.
+
+They are asked about again, like what waits for its hour. What no route takes instead is `unrouted`, with the reason,
+and is asked about again after every change of the configuration: when its destination comes back, so does the task.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final
+
+from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.records import GONE
+from fleet.relay.values import Config
+
+_CHUNK: Final = 1000  # rows in one transaction: arrivals wait for the end of it
+_BREATH_S: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """Tasks of one kind that lead nowhere; `left` of them are on their way just now and are looked at again."""
+
+    route: str
+    destination: str | None
+    role: str
+    reason: str
+    tasks: int = 0
+    left: int = 0
+
+
+def settle_strays(
+    spool: Spool, config: Config, now: float, breathe: Callable[[float], None] = time.sleep
+) -> list[Stray]:
+    """Have all of them decided anew; returns what was found."""
+    return [_settle(spool, stray, now, breathe) for stray in _find(spool, config)]
+
+
+def count_unrouted(spool: Spool) -> list[dict[str, Any]]:
+    """What leads nowhere, by route and reason."""
+    rows = spool.read("SELECT route, reason, count(*) FROM tasks WHERE state = 'unrouted' GROUP BY route, reason")
+    return [dict(zip(("route", "why", "tasks"), row, strict=True)) for row in rows]
+
+
+def _find(spool: Spool, config: Config) -> Iterator[Stray]:
+    for route, destination, role in spool.read(
+        "SELECT DISTINCT route, destination, role FROM tasks WHERE state IN ('queued', 'uncommitted', 'hold', 'wait')"
+        " AND reason NOT LIKE ?",
+        ("%" + GONE,),
+    ):
+        if route and config.route(route) is None:
+            yield Stray(route, destination, role, f"its route {route} {GONE}")
+        elif destination is not None and destination not in config.destinations:
+            yield Stray(route, destination, role, f"its destination {destination} {GONE}")
+
+
+def _settle(spool: Spool, stray: Stray, now: float, breathe: Callable[[float], None]) -> Stray:
+    done = 0
+    while True:
+        with spool.hands.closed(stray.destination or "") as in_hand, spool.change_all() as connection:
+            changed = connection.execute(
+                "UPDATE tasks SET state = 'hold', next_at = 0, destination = NULL, attempts = 0, reason = ?,"
+                " changed_at = ? WHERE id IN (SELECT id FROM tasks WHERE state IN"
+                "  ('queued', 'uncommitted', 'hold', 'wait') AND route = ? AND destination IS ? AND role = ?"
+                "  AND reason != ? AND id NOT IN (SELECT value FROM json_each(?)) LIMIT ?)",
+                (
+                    stray.reason, now, stray.route, stray.destination, stray.role, stray.reason,
+                    json.dumps(sorted(in_hand)), _CHUNK,
+                ),
+            ).rowcount  # fmt: skip
+            held = connection.execute(
+                "SELECT count(*) FROM tasks WHERE id IN (SELECT value FROM json_each(?)) AND route = ?"
+                " AND state = 'queued'",
+                (json.dumps(sorted(in_hand)), stray.route),
+            ).fetchone()[0]
+        done += changed
+        if changed < _CHUNK:
+            return Stray(stray.route, stray.destination, stray.role, stray.reason, done, held)
+        breathe(_BREATH_S)

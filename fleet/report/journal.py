@@ -6,10 +6,12 @@ a line is written the history is told what it will be: what a crash leaves behin
 somebody did. How it is written is here, what is wrong with one is found by `journal_check`.
 """
 
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -119,7 +121,9 @@ class Journal:
 def read_alone(path: Path) -> Iterator[bytes | None]:
     """All of it while nobody writes to it; None where there is none. Raises `HistoryError`."""
     try:
-        with path.open("rb") as file:
+        # O_NONBLOCK: a pipe in its place must not hold us.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
+            _check_kind(file.fileno())
             fcntl.flock(file, fcntl.LOCK_SH)
             yield file.read()
     except FileNotFoundError:
@@ -183,8 +187,9 @@ def _open_alone(path: Path) -> Iterator[int]:
     try:
         while True:
             is_new = not path.exists()
-            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
             file = os.open(path, flags, 0o600)
+            _check_kind(file)
             fcntl.flock(file, fcntl.LOCK_EX)
             if path.exists() and path.stat().st_ino == os.fstat(file).st_ino:
                 break
@@ -197,6 +202,12 @@ def _open_alone(path: Path) -> Iterator[int]:
         yield file
     finally:
         os.close(file)
+
+
+def _check_kind(file: int) -> None:
+    """Raise OSError for what is no regular file: nothing that is written there could be read again."""
+    if not stat.S_ISREG(os.fstat(file).st_mode):
+        raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def _sync_folder(folder: Path) -> None:

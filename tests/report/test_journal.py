@@ -287,3 +287,22 @@ def test_a_link_in_its_place_is_not_followed(book: Book, tmp_path: Path) -> None
 @pytest.mark.parametrize("line", [b"", b"[]", b"1", b"null", b'{"n":1}', b"\xff", b'{"n":1,"prev":2,"hash":NaN}'])
 def test_what_is_no_line_of_ours_has_no_seal(line: bytes) -> None:
     assert unseal(line) is None
+
+
+@pytest.mark.parametrize("what", ["pipe", "link", "folder"])
+def test_what_is_no_file_in_the_journal_s_place_holds_nobody_and_is_written_into_by_nobody(
+    book: Book, what: str
+) -> None:
+    book.path.rename(book.path.with_name("elsewhere"))
+    if what == "pipe":
+        os.mkfifo(book.path)
+    elif what == "link":
+        book.path.symlink_to("elsewhere")
+    else:
+        book.path.mkdir()
+    before = book.path.with_name("elsewhere").read_bytes()
+    with pytest.raises(HistoryError, match="cannot be read"):
+        book.check()
+    with pytest.raises(HistoryError, match="cannot be opened"):
+        Journal(book.path, book.memory, lambda: NOW).append({"event": "end"})
+    assert book.path.with_name("elsewhere").read_bytes() == before

@@ -24,6 +24,7 @@ from fleet.report.machine import format_junit, format_run_json, format_sweep_csv
 from fleet.report.palette import COLOR, PLAIN
 from fleet.report.summary import RunReport
 from fleet.report.text import format_run
+from fleet.sheet.safe import safe_lines
 from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
 
@@ -131,7 +132,7 @@ def _tell(door: Door, report: RunReport, error: BaseException | None, page: str 
     if page and door.output == "text" and not (door.quiet and report.exit_status == 0):
         sys.stdout.write("\n" + page)
     if isinstance(error, FleetError):
-        print(f"fleet: {error}{_nothing_contacted(error)}", file=sys.stderr)
+        print(safe_lines(f"fleet: {error}{_nothing_contacted(error)}"), file=sys.stderr)
     elif error is not None:
         print("fleet: interrupted; what was done until then is told and recorded", file=sys.stderr)
     return WRONG_USAGE if isinstance(error, UsageError) else report.exit_status

@@ -5,6 +5,7 @@ import traceback
 
 from fleet.cli.net import Bug
 from fleet.errors import FleetError, HostError, InvalidInventory, NetworkError, UsageError
+from fleet.sheet.safe import safe_lines
 
 GOOD = 0
 FAILED = 1
@@ -17,13 +18,13 @@ def status_of(error: Exception) -> int:
     """Tell the error on stderr and return the exit status that it costs."""
     if isinstance(error, InvalidInventory):
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(safe_lines(str(problem)), file=sys.stderr)
             for other in problem.also:
-                print(f"    and {other}", file=sys.stderr)
+                print(safe_lines(f"    and {other}"), file=sys.stderr)
         print(f"fleet: {error}; nothing was contacted", file=sys.stderr)
         return FOUND_WRONG
     if isinstance(error, FleetError):
-        print(f"fleet: {error}", file=sys.stderr)
+        print(safe_lines(f"fleet: {error}"), file=sys.stderr)  # it may quote whoever answered (T40)
         if isinstance(error, UsageError):
             return WRONG_USAGE
         # A host that cannot be reached or cannot do its part is what was found, not what fleet could not do.

@@ -17,6 +17,11 @@ def safe_text(text: str) -> str:
     return text if text.isprintable() else "".join(char if char.isprintable() else _escape(char) for char in text)
 
 
+def safe_lines(text: str) -> str:
+    """As `safe_text`, for a message: its lines stay lines."""
+    return text if text.isprintable() else "\n".join(map(safe_text, text.split("\n")))
+
+
 def safe_line(text: str) -> str:
     """As `safe_text`, for a line of a diff: its tabs stay."""
     return "\t".join(safe_text(part) for part in text.split("\t"))

@@ -208,3 +208,8 @@ def test_a_stdin_that_is_closed_is_nobody_to_ask(hosts: Door, verb: tuple[str, .
         check=False,
     )
     assert (done.returncode, "bug" in done.stderr) == ((64, False) if verb == ("apply",) else (2, False)), done
+
+
+def test_an_error_that_quotes_a_stranger_does_nothing_to_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:  # T40
+    assert status.status_of(NetworkError("h said: \x1b]0;owned\x07\u202e\x9b\nsecond line", phase="handshake")) == 2
+    assert capsys.readouterr().err == "fleet: h said: \\x1b]0;owned\\x07\\u202e\\x9b\nsecond line\n"

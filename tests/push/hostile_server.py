@@ -39,6 +39,19 @@ def send_one_endless_line(client: socket.socket, stop: threading.Event) -> None:
         client.sendall(b"w" * 4096)
 
 
+def announce_a_huge_packet(client: socket.socket, stop: threading.Event) -> None:
+    """And then send it, as fast as it goes (RFC 4253 section 6: the length comes first, and in clear)."""
+    client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n" + (0x3FFFFFFC).to_bytes(4, "big") + b"\x04")
+    while not stop.is_set():
+        client.sendall(bytes(1 << 20))
+
+
+def greet_with_escapes(client: socket.socket, stop: threading.Event) -> None:
+    """What a terminal would obey, in place of a greeting."""
+    while not stop.is_set():
+        client.sendall(b"\x1b]0;owned\x07\x1b[2J\xc2\x9b31m \xe2\x80\xae\r\n")
+
+
 def hang_in_the_key_exchange(client: socket.socket, stop: threading.Event) -> None:
     """A true offer of algorithms, and then nothing."""
     client.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")

@@ -74,6 +74,23 @@ def test_whoever_hangs_before_the_login_costs_the_deadline(behaviour: Behaviour,
         assert caught.value.phase == "handshake"
 
 
+def test_a_length_that_nobody_means_is_refused_by_its_header(keys: Keys) -> None:  # T23, T24
+    """Whoever answers at the address, before anybody knows who it is, must not fill our memory until the deadline."""
+    with misbehaving(hostile_server.announce_a_huge_packet) as port, pytest.raises(NetworkError) as caught:
+        SshConnector({}).open_(make_host(port, keys), deadline_s=20)
+    assert "announced a packet of 1073741816 bytes" in str(caught.value)
+    assert caught.value.phase == "handshake"
+
+
+@pytest.mark.parametrize("behaviour", [hostile_server.greet_with_escapes, hostile_server.send_one_endless_line])
+def test_whatever_is_said_in_place_of_a_greeting_is_short_and_harmless(behaviour: Behaviour, keys: Keys) -> None:  # T23
+    """And costs no deadline: nothing that could follow would be a greeting (RFC 4253 section 4.2)."""
+    with misbehaving(behaviour) as port, takes_at_most(10), pytest.raises(NetworkError) as caught:
+        SshConnector({}).open_(make_host(port, keys), deadline_s=20)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 500
+
+
 def test_whoever_hangs_in_the_login_costs_the_deadline(keys: Keys) -> None:  # T23
     with scripted("hang-in-login", keys[1]) as port, takes_at_most(DEADLINE_S + 1):
         with pytest.raises(NetworkError, match=r"did not answer the login within 0\.5 s") as caught:

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import paramiko
+from paramiko.packet import Packetizer
 
 from fleet.errors import NetworkError
 from fleet.push.connection import Deadline, connect
@@ -54,7 +55,32 @@ _TUNNEL_REASONS = {
     3: "the host knows no such channel",
     4: "the host is short of resources",
 }
+_PACKET_BYTES = 256 * 1024
+_GREETING_BYTES = 64 * 1024
 _STUCK_S = 0.5  # how long after its deadline an opening that does not return means that the connection stands still
+
+
+class Packets(Packetizer):
+    """paramiko takes any length that a peer claims, 4 GB before anybody knows who it is, and holds it in memory; and a
+    greeting without an end it reads by 128 bytes until the deadline, all of a processor's time."""
+
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream)
+        self._greeting_bytes = 0
+
+    def _read_timeout(self, timeout: float) -> bytes:
+        """What is read before the first packet: the greeting, and lines before it (RFC 4253 section 4.2)."""
+        data: bytes = super()._read_timeout(timeout)  # type: ignore[misc]  # the stubs know no private names
+        self._greeting_bytes += len(data)
+        if self._greeting_bytes > _GREETING_BYTES:
+            raise paramiko.SSHException(f"; it said more than {_GREETING_BYTES} bytes before its greeting")
+        return data
+
+    def read_all(self, n: int, check_rekey: bool = False) -> bytes:
+        """As paramiko's, for lengths that are any: RFC 4253 section 6.1 asks for 35,000 bytes, OpenSSH takes 256 KB."""
+        if n > _PACKET_BYTES:
+            raise paramiko.SSHException(f"it announced a packet of {n} bytes, and {_PACKET_BYTES} are the most")
+        return super().read_all(n, check_rekey)
 
 
 class Client(paramiko.Transport):
@@ -69,7 +95,7 @@ class Client(paramiko.Transport):
         self._opening: dict[int, int] = {}  # thread -> the channel that it opens
         self._refusals: dict[int, paramiko.ChannelException] = {}
         self._unanswered = 0
-        super().__init__(stream)
+        super().__init__(stream, packetizer_class=Packets)
 
     def watch_peer(self, every_s: int, misses: int) -> None:
         """Ask a silent peer for a sign of life, and close when it owes so many (ssh_config(5) ServerAliveInterval).

@@ -13,10 +13,12 @@ import paramiko
 from fleet.errors import FleetError, HostError, NetworkError
 from fleet.push.connection import Deadline
 from fleet.push.host_keys import HostKey, KnownKeys, check_host_key, find_known_keys
+from fleet.push.script import escape_bytes
 from fleet.push.ssh.client import Client, watch
 from fleet.push.ssh.hops import Hop, list_names
 from fleet.push.ssh.keys import Offer, list_offers, open_agent
 
+_SAID = 300  # characters of what a peer said
 # RFC 8332: one RSA key, three signature algorithms.
 _ALGORITHMS = {"ssh-rsa": ("rsa-sha2-512", "rsa-sha2-256")}
 
@@ -107,7 +109,7 @@ class Login:
             with watch(self.deadline, self.transport):
                 self.transport.auth_publickey(self.hop.user, offer.key)
         except paramiko.BadAuthenticationType as error:
-            kinds = ", ".join(error.allowed_types)
+            kinds = escape_bytes(", ".join(error.allowed_types).encode("utf-8", "backslashreplace"))[:_SAID]
             raise NetworkError(f"{self.where}: it takes no keys, only {kinds}", phase="login") from error
         except paramiko.AuthenticationException as error:
             if self.deadline.is_over or not self.transport.is_active():
@@ -121,7 +123,8 @@ class Login:
     def _fail(self, phase: str, error: BaseException | None, what: str) -> NetworkError:
         if self.deadline.is_over:
             return NetworkError(f"{self.where} {what} within {self.deadline.seconds:g} s", phase=phase)
-        said = str(error) if error and str(error) else "it closed the connection"
+        # paramiko quotes what was said in place of a greeting, by whoever answered there.
+        said = escape_bytes(str(error or "").encode("utf-8", "backslashreplace"))[:_SAID] or "it closed the connection"
         return NetworkError(f"{self.where} {what}: {said}", phase=phase)
 
 

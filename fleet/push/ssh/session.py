@@ -12,7 +12,7 @@ from fleet.push.address import is_address
 from fleet.push.connection import Deadline
 from fleet.push.exchange import READ_BYTES, Exchange
 from fleet.push.root_shell import Answer, RootShell
-from fleet.push.script import Script
+from fleet.push.script import Script, escape_bytes
 from fleet.push.ssh.client import Client, close_all, open_tunnel, watch
 from fleet.push.sudoers import BECOME_COMMAND, PLAIN_COMMAND
 from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult
@@ -103,7 +103,8 @@ class SshTransport:
         if over:
             message = f"{self._host.name}: {script.verb} was not done within {deadline.seconds:g} s"
             return DeadlineExceeded(message, phase=script.verb)
-        return NetworkError(f"{self._host.name}: {said or 'the connection broke'}", phase="session")
+        told = escape_bytes(said.encode("utf-8", "backslashreplace"))[:300] or "the connection broke"
+        return NetworkError(f"{self._host.name}: {told}", phase="session")
 
     def open_channel(self, address: str, port: int, *, deadline_s: float) -> ByteStream:
         """The host connects to an address for us (RFC 4254 section 7.2)."""

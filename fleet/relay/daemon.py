@@ -23,7 +23,7 @@ from fleet.relay.forward.commitments import take_report, tell_outcome
 from fleet.relay.forward.outbound import Parcel
 from fleet.relay.forward.senders import Surroundings, Worker, make_workers
 from fleet.relay.operate import ledger
-from fleet.relay.operate.control import OPEN_STATES, Control
+from fleet.relay.operate.control import Control, read_states, read_task, read_text
 from fleet.relay.operate.metrics import format_metrics
 from fleet.relay.operate.notify import Notifier
 from fleet.relay.operate.reidentify import Question, read_questions, reidentify
@@ -355,34 +355,35 @@ class Daemon:
 
     def _handle(self, request: Mapping[str, Any]) -> Any:
         now = time.time()
-        verb = request.get("verb")
+        verb = read_text(request, "verb")
         if verb == "status":
             return self.status(now)
         if verb == "metrics":
             return format_metrics(self.status(now), self._tell.counts())
         if verb == "list":
-            return ledger.list_tasks(self.spool, _words(request.get("states")))
+            return ledger.list_tasks(self.spool, read_states(request))
         if verb == "reidentify":
             return self._reidentify(request, now)
         if verb == "drain":
             self.drain()
             return {"draining": True}
-        changed = self._change(str(verb), request, now)
+        changed = self._change(verb, request, now)
         self._is_to_look = True
         self._wake_workers()
-        self._tell("operator", verb=str(verb), changed=changed)
+        self._tell("operator", verb=verb, changed=changed)
         return {"changed": changed}
 
     def _reidentify(self, request: Mapping[str, Any], now: float) -> Any:
         if request.get("asked") is None:
             return read_questions(self.spool)
-        question = Question(str(request["asked"]), int(request["user_id"]), str(request.get("reason") or ""))
+        reason = read_text(request, "reason") if request.get("reason") is not None else ""
+        question = Question(read_text(request, "asked"), int(request["user_id"]), reason)
         found = reidentify(self.spool, self.rules.key, question, now)
         self._tell("reidentified", user_id=question.user_id, found=len(found))
         return found
 
     def _change(self, verb: str, request: Mapping[str, Any], now: float) -> int:
-        to = request.get("destination")
+        to = None if request.get("destination") is None else read_text(request, "destination")
         if to is not None and to not in self.rules.config.destinations:
             raise UsageError(f"{to!r} is no destination; there are {', '.join(sorted(self.rules.config.destinations))}")
         match verb, to:
@@ -399,12 +400,12 @@ class Daemon:
             case "resume", str():
                 return ledger.resume(self.spool, to)
             case "resend", _:
-                wanted = ledger.Resend(str(request.get("study")), to, self._find_routes(to))
+                wanted = ledger.Resend(read_text(request, "study"), to, self._find_routes(to))
                 return ledger.resend(self.spool, wanted, now)
             case "release", None:
-                return _met(ledger.release(self.spool, int(request["task"]), now), "quarantined")
+                return _met(ledger.release(self.spool, read_task(request), now), "quarantined")
             case "drop", None:
-                return _met(ledger.drop(self.spool, int(request["task"]), now), "quarantined, unrouted or uncommitted")
+                return _met(ledger.drop(self.spool, read_task(request), now), "quarantined, unrouted or uncommitted")
         raise UsageError(f"the relay cannot {verb!r} like this")
 
     def _find_routes(self, destination: str | None) -> tuple[str, ...]:
@@ -475,10 +476,6 @@ def _state(workers: Sequence[Worker], is_paused: bool) -> str:
     if circuit.failures:
         return "down" if circuit.is_open else "failing"
     return "sending" if any(worker.is_sending for worker in workers) else "idle"
-
-
-def _words(value: Any) -> tuple[str, ...]:
-    return tuple(str(each) for each in value) if isinstance(value, list) and value else OPEN_STATES
 
 
 def _check_same_place(old: Config, new: Config) -> None:

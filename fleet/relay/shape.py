@@ -18,6 +18,24 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)  # one of 400 digits is no float
 
 
+def is_unicode(text: str) -> bool:
+    """Whether it can be written anywhere: JSON also spells halves of surrogate pairs (RFC 8259 section 8.2)."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in text)
+
+
+def find_halves(value: Any, at: str) -> Iterator[str]:
+    """Every text of a document that holds half of a surrogate pair, which no file name and no queue takes."""
+    if isinstance(value, str) and not is_unicode(value):
+        yield f"{at}: {value!r:.60} holds half of a surrogate pair, which is no character"
+    elif isinstance(value, list):
+        for index, each in enumerate(value):
+            yield from find_halves(each, f"{at}/{index}")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            yield from find_halves(key, at)
+            yield from find_halves(each, f"{at}/{key}")
+
+
 def text(pattern: str | None = None, at_least: int = 0, at_most: int | None = None) -> Check:
     """Text; `pattern` has to match all of it."""
     compiled = None if pattern is None else re.compile(pattern, re.ASCII | re.DOTALL)

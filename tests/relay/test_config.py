@@ -147,3 +147,16 @@ def test_times_that_no_clock_counts_to_are_refused_and_end_nothing(change: dict[
     (document["destinations"]["ARCHIVE"] if "timeouts_s" in change else document).update(change)
     with pytest.raises(ConfigError, match=where):
         parse_config(json.dumps(document).encode(), "relay.json")
+
+
+@pytest.mark.parametrize("place", ["spool", "name", "key"])
+def test_half_a_surrogate_pair_is_told_and_not_met_by_a_system_call(place: str, tmp_path: Path) -> None:
+    document = make_document(tmp_path / "spool")
+    if place == "spool":
+        document["spool"] += "/\ud800"
+    elif place == "name":
+        document["callers"][0]["addresses"] = ["\udfff.example"]
+    else:
+        document["destinations"]["\ud800"] = document["destinations"]["ARCHIVE"]
+    with pytest.raises(ConfigError, match="half of a surrogate pair"):
+        parse_config(json.dumps(document).encode(), "relay.json")

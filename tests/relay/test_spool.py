@@ -11,8 +11,10 @@ from fleet.errors import UsageError
 from fleet.relay.operate import ledger
 from fleet.relay.spool.queue import Bound, Spool
 from fleet.relay.spool.records import Stored
-from fleet.relay.spool.schema import SpoolError, SpoolFullError
+from fleet.relay.spool.schema import VERSION, SpoolError, SpoolFullError
 from fleet.relay.values import Decision, ReceivedInstance, StudyFacts
+
+CASES = Path(__file__).parents[1] / "cases" / "relay"
 
 
 def to_archive(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
@@ -178,23 +180,38 @@ def test_a_full_queue_records_nothing(spool: Spool) -> None:
     assert spool.add([make_stored(spool, "last", "9.9", "zz")], to_archive) == [True]
 
 
-def test_a_spool_of_the_first_form_is_brought_up_with_what_it_holds(tmp_path: Path) -> None:
-    # T78
-    spool = Spool(tmp_path / "spool")
-    spool.add([make_stored(spool, "a")], to_archive)
-    spool.close()
+@pytest.mark.parametrize("form", [1, 2])
+def test_a_spool_of_an_older_form_is_brought_up_with_what_it_holds(tmp_path: Path, form: int) -> None:
+    """T78: made by the tables of that form, as they were."""
+    for folder in ("spool", "spool/instances", "spool/work"):
+        (tmp_path / folder).mkdir(mode=0o700)
+    (tmp_path / "spool" / "instances" / "a.dcm").write_bytes(b"file")
     with sqlite3.connect(tmp_path / "spool" / "queue.sqlite") as connection:
-        connection.execute("DROP TABLE reidentified")
-        connection.execute("DROP INDEX tasks_by_transaction")
-        for column in ("transaction_uid", "sent_class", "sent_uid"):
-            connection.execute(f"ALTER TABLE tasks DROP COLUMN {column}")
-        connection.execute("PRAGMA user_version = 1")
+        connection.executescript((CASES / f"spool-form-{form}.sql").read_text())
+        connection.execute(
+            "INSERT INTO instances VALUES (1, 'a', 'CT1', 'RELAY', '1.2', '1.2.3.4', '1.2.3', 'CT',"
+            " '1.2.840.10008.1.2', 5.0, '{}', 4, 0, 'aa', 0, 0)"
+        )
+        connection.execute(
+            "INSERT INTO tasks"
+            " (instance, study_instance_uid, route, destination, role, state, next_at, changed_at, lane)"
+            " VALUES (1, '1.2.3', 'all', 'ARCHIVE', 'primary', 'queued', 0, 5.0, 0)"
+        )
     connection.close()
+    spool = Spool(tmp_path / "spool")
+    assert spool.reconcile(6.0).instances == 1
+    [task] = spool.claim("ARCHIVE", 10, 5)
+    spool.record_delivered(task, 11.0, sent=("1.2", "1.2.3.4"))
+    assert spool.read("SELECT state, sent_uid FROM tasks") == [("uncommitted", "1.2.3.4")]
+    assert spool.read("SELECT count(*) FROM reidentified") == [(0,)]
+    assert spool.read("PRAGMA user_version") == [(VERSION,)]
+    spool.close()
+    fresh = Spool(tmp_path / "fresh")
+    tables = "SELECT name, sql FROM sqlite_master WHERE type = 'index' ORDER BY name"
     again = Spool(tmp_path / "spool")
-    [task] = again.claim("ARCHIVE", 10, 5)
-    again.record_delivered(task, 11.0, sent=("1.2", "1.2.3.4"))
-    assert again.read("SELECT state, sent_uid FROM tasks") == [("uncommitted", "1.2.3.4")]
+    assert again.read(tables) == fresh.read(tables), "and is as quick as a new one"
     again.close()
+    fresh.close()
 
 
 def test_after_a_failed_sync_the_journal_begins_anew_before_anything_is_recorded(tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, UsageError
+from fleet.relay.shape import is_unicode
 
 SOCKET_NAME: Final = "control"
 MAX_REQUEST_BYTES: Final = 65_536
@@ -69,14 +70,51 @@ class Control:
 
     def _answer(self, line: bytes, user_id: int) -> dict[str, Any]:
         try:
-            request = json.loads(line)
-            if not isinstance(request, dict):
-                return {"error": "a request is an object"}
-            return {"answer": self._handle({**request, "user_id": user_id})}
-        except (FleetError, ValueError) as error:
+            return {"answer": self._handle({**_parse(line), "user_id": user_id})}
+        except FleetError as error:
             return {"error": str(error)}
         except Exception as error:  # noqa: BLE001  an operator's question never ends the relay
             return {"error": f"internal error ({type(error).__name__})"}
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+    if len(line) > MAX_REQUEST_BYTES:
+        raise UsageError(f"a request takes {MAX_REQUEST_BYTES} bytes at most; nothing was done")
+    try:
+        request = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(
+            f"a request is a line of JSON; this is none ({type(error).__name__}); nothing was done"
+        ) from error
+    if not isinstance(request, dict):
+        raise UsageError("a request is an object; nothing was done")
+    return request
+
+
+def read_text(request: Mapping[str, Any], key: str) -> str:
+    """A word of a request; raises `UsageError` for anything that no queue could hold."""
+    found = request.get(key)
+    if not isinstance(found, str) or "\0" in found or not is_unicode(found):
+        raise UsageError(f"{key!r} of a request is text; nothing was done")
+    return found
+
+
+def read_task(request: Mapping[str, Any]) -> int:
+    """A task's number, as `list` tells it."""
+    found = request.get("task")
+    if not isinstance(found, int) or isinstance(found, bool) or not 0 < found < 2**63:
+        raise UsageError("'task' of a request is a number that `list` tells; nothing was done")
+    return found
+
+
+def read_states(request: Mapping[str, Any]) -> tuple[str, ...]:
+    """The states to be listed; without any, those that are not an end."""
+    found = request.get("states")
+    if found is None or found == []:
+        return OPEN_STATES
+    if not isinstance(found, list) or not all(isinstance(each, str) and each in STATES for each in found):
+        raise UsageError(f"'states' of a request is a list of {', '.join(STATES)}; nothing was done")
+    return tuple(dict.fromkeys(found))
 
 
 def _read_user(sock: socket.socket) -> int:

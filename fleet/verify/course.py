@@ -10,7 +10,7 @@ from statistics import median
 
 from fleet.verify.classify import is_busy
 from fleet.verify.dialogue import EchoDialogue, Trace
-from fleet.verify.negotiate import Check, make_checks
+from fleet.verify.negotiate import Check, make_checks, name_unproposed
 from fleet.verify.prepare import Preparer, Question
 from fleet.verify.tls import TlsLayer, make_context
 from fleet.verify.values import EchoResult, EchoTarget, Outcome, PeerInfo, Phases, Timeouts, TlsSettings
@@ -18,6 +18,8 @@ from fleet.verify.values import EchoResult, EchoTarget, Outcome, PeerInfo, Phase
 BUSY_PAUSE_S = 1.0
 _TOO_LATE = "not everything expected could be asked within the total deadline"
 _ANSWERED = Outcome.ANSWERED  # asking an Enum class for a member takes ten times as long as asking a module
+_Facts = tuple[PeerInfo | None, tuple[str, ...]]
+_NO_FACTS: _Facts = (None, ())
 _SLOW_SHARE = 0.5
 _SLOW_FROM_S = 0.5  # below this nobody calls a device slow
 
@@ -29,7 +31,7 @@ class Workshop:
         self.preparer = Preparer()
         self._wall_clock = wall_clock
         self._contexts: dict[TlsSettings, ssl.SSLContext] = {}
-        self._peers: dict[int, tuple[object, PeerInfo]] = {}
+        self._peers: dict[int, tuple[object, object, _Facts]] = {}
 
     def make_dialogue(self, target: EchoTarget, question: Question, trace: Trace | None = None) -> EchoDialogue:
         """Raise LocalTlsError when our own TLS files are not usable."""
@@ -47,18 +49,21 @@ class Workshop:
             context = self._contexts[settings] = make_context(settings)
         return context
 
-    def peer_of(self, dialogue: EchoDialogue) -> PeerInfo | None:
+    def facts_of(self, dialogue: EchoDialogue, question: Question) -> _Facts:
+        """Who answered, and what is odd in how it accepted this question."""
         accept = dialogue.accept
         if accept is None:
-            return None
+            return _NO_FACTS
         known = self._peers.get(id(accept))
-        if known is not None and known[0] is accept:  # a remembered accept: its facts are remembered too
-            return known[1]
+        # A remembered accept: its facts are remembered too.
+        if known is not None and known[0] is accept and known[1] is question.contexts:
+            return known[2]
         told = accept.user_information
         peer = PeerInfo(told.implementation_class_uid, told.implementation_version, told.max_pdu_bytes)
+        facts = (peer, name_unproposed(accept, question.contexts))
         if len(self._peers) < 1024:
-            self._peers[id(accept)] = (accept, peer)
-        return peer
+            self._peers[id(accept)] = (accept, question.contexts, facts)
+        return facts
 
 
 class Course:
@@ -200,14 +205,15 @@ class Course:
         started_at = self.started_at if self.started_at is not None else now
         times = dialogue.echo_times_s
         elapsed_s = now - started_at + self.resolve_s
+        peer, oddities = self._workshop.facts_of(dialogue, self._question)
         return EchoResult(
             self.target,
             outcome,
             dialogue.status,
             detail,
-            self._warnings(dialogue, elapsed_s),
+            self._warnings(dialogue, oddities, elapsed_s),
             self.attempts,
-            self._workshop.peer_of(dialogue),
+            peer,
             dialogue.certificate_days,
             Phases(
                 self.resolve_s,
@@ -221,8 +227,10 @@ class Course:
             tuple(times),
         )
 
-    def _warnings(self, dialogue: EchoDialogue, elapsed_s: float) -> tuple[str, ...]:
+    def _warnings(self, dialogue: EchoDialogue, oddities: tuple[str, ...], elapsed_s: float) -> tuple[str, ...]:
         warnings = dialogue.warnings
+        if oddities:
+            warnings = oddities + warnings
         if self.target.overridden:
             warnings = (f"asked although policy spares it: {self.target.overridden}", *warnings)
         if self.attempts > 1 and dialogue.outcome is _ANSWERED:

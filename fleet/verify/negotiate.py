@@ -4,11 +4,12 @@ Nothing is stored: contexts are negotiated and the association is released. One 
 16 KB and 128 contexts, since some peers crash on more; what does not fit is asked in further ones.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from fleet.dicom.dimse import IMPLICIT_VR_LITTLE_ENDIAN_UID, VERIFICATION_UID
-from fleet.dicom.items import PresentationContextRQ
+from fleet.dicom.items import PresentationContextAC, PresentationContextRQ
+from fleet.dicom.pdu import AssociateAC
 from fleet.verify.classify import describe_context_result, is_busy
 from fleet.verify.dialogue import EchoDialogue
 from fleet.verify.prepare import MAX_REQUEST_BYTES, Question
@@ -175,21 +176,49 @@ def _make_context_check(target: EchoTarget, pairs: list[tuple[str, str, str]]) -
     contexts = tuple(
         PresentationContextRQ(2 * number + 1, abstract, (syntax,)) for number, (_, abstract, syntax) in enumerate(pairs)
     )
-    words = {context.context_id: pair[0] for context, pair in zip(contexts, pairs, strict=True)}
+    words = {context.context_id: (pair[0], pair[2]) for context, pair in zip(contexts, pairs, strict=True)}
     question = Question(target.ae_title, target.calling, contexts, echoes=0)
     return Check(question, lambda dialogue: _judge_contexts(dialogue, words))
 
 
-def _judge_contexts(dialogue: EchoDialogue, words: dict[int, str]) -> str | None:
+def _judge_contexts(dialogue: EchoDialogue, words: dict[int, tuple[str, str]]) -> str | None:
+    """`words` are what each context asked for, and the one transfer syntax that it proposed."""
     if dialogue.accept is None:
         return f"what it accepts could not be found out: {dialogue.detail}"
-    results = {context.context_id: context.result for context in dialogue.accept.presentation_contexts}
+    answers = {context.context_id: context for context in dialogue.accept.presentation_contexts}
     refused = [
-        f"{what} ({describe_context_result(results[context_id]) if context_id in results else 'not answered'})"
-        for context_id, what in words.items()
-        if results.get(context_id) != 0
+        f"{what} ({why})"
+        for context_id, (what, syntax) in words.items()
+        if (why := _why_unaccepted(answers.get(context_id), syntax))
     ]
     return f"not accepted: {', '.join(refused)}" if refused else None
+
+
+def _why_unaccepted(answer: PresentationContextAC | None, syntax: str) -> str | None:
+    if answer is None:
+        return "not answered"
+    if answer.result != 0:
+        return describe_context_result(answer.result)
+    return None if answer.transfer_syntax == syntax else f"but with {answer.transfer_syntax!a}, which was not proposed"
+
+
+def name_unproposed(accept: AssociateAC, contexts: Sequence[PresentationContextRQ]) -> tuple[str, ...]:
+    """A warning where the peer accepted with a transfer syntax that it had not to choose from (PS3.8 9.3.3.2)."""
+    proposed = {context.context_id: context.transfer_syntaxes for context in contexts}
+    foreign = [
+        f"{context.transfer_syntax!a} in presentation context {context.context_id}"
+        for context in accept.presentation_contexts
+        if context.result == 0
+        and context.transfer_syntax not in proposed.get(context.context_id, (context.transfer_syntax,))
+    ]
+    if not foreign:
+        return ()
+    more = f" and {len(foreign) - 3} more" if len(foreign) > 3 else ""
+    text = (
+        f"it accepted with a transfer syntax that was not proposed (PS3.8 9.3.3.2): {', '.join(foreign[:3])}{more};"
+        " what it sends to others may not be readable there; its vendor has to mend it"
+    )
+    return (text,)
 
 
 def make_echo_contexts(contexts: int, transfer_syntaxes: int) -> tuple[PresentationContextRQ, ...]:

@@ -7,8 +7,15 @@ import pytest
 
 from fleet.dicom.items import PresentationContextAC
 from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ, decode_pdu
-from fleet.verify.negotiate import find_sop_class_uid, find_transfer_syntax_uid, make_checks
-from fleet.verify.prepare import MAX_REQUEST_BYTES, Preparer
+from fleet.verify.course import Workshop
+from fleet.verify.negotiate import (
+    find_sop_class_uid,
+    find_transfer_syntax_uid,
+    make_checks,
+    make_echo_contexts,
+    name_unproposed,
+)
+from fleet.verify.prepare import MAX_REQUEST_BYTES, Preparer, Question
 from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Expectation, Outcome, Timeouts
 from tests.verify.peers import ANSWER, PEER_INFORMATION, RELEASED, read_pdu, serving
@@ -118,3 +125,44 @@ def test_the_wrong_title_is_never_the_right_one() -> None:
         (check,) = make_checks(target)
         assert check.question is not None
         assert check.question.called != title
+
+
+EXPLICIT = "1.2.840.10008.1.2.1"
+
+
+def explicit_only(request: AssociateRQ) -> bytes:
+    """A peer that accepts with what it likes, whatever was proposed."""
+    contexts = tuple(PresentationContextAC(each.context_id, 0, EXPLICIT) for each in request.presentation_contexts)
+    return AssociateAC(contexts, PEER_INFORMATION).encode()
+
+
+def test_an_accept_with_a_transfer_syntax_that_was_not_proposed_is_a_warning() -> None:
+    result, _ = ask(explicit_only, Expectation())
+    assert (result.outcome, len(result.warnings)) == (Outcome.ANSWERED, 1)
+    assert f"was not proposed (PS3.8 9.3.3.2): '{EXPLICIT}' in presentation context 1;" in result.warnings[0]
+    assert ask(accept, Expectation())[0].warnings == ()
+
+
+def test_an_expected_class_with_another_syntax_than_asked_for_is_not_accepted() -> None:
+    result, _ = ask(
+        explicit_only, Expectation(sop_classes=("CTImageStorage",), transfer_syntaxes=("JPEG2000Lossless",))
+    )
+    assert result.outcome is Outcome.EXPECTATION_FAILED
+    assert f"CTImageStorage with JPEG2000Lossless (but with '{EXPLICIT}', which was not proposed)" in result.detail
+
+
+def test_what_was_proposed_is_remembered_with_the_accept_and_not_mixed_up() -> None:
+    workshop = Workshop(lambda: 0.0)
+    told = decode_pdu(AssociateAC((PresentationContextAC(1, 0, EXPLICIT),), PEER_INFORMATION).encode())
+    dialogue = workshop.make_dialogue(EchoTarget("A", "127.0.0.1", 104, "B"), Question("A", "B"))
+    dialogue.accept = told  # type: ignore[assignment]
+    usual, both = Question("A", "B"), Question("A", "B", make_echo_contexts(1, 2))
+    for _ in range(2):
+        assert len(workshop.facts_of(dialogue, usual)[1]) == 1
+        assert workshop.facts_of(dialogue, both)[1] == ()
+
+
+def test_of_many_contexts_the_first_are_named() -> None:
+    accepted = AssociateAC(tuple(PresentationContextAC(number, 0, "1.2.3") for number in range(1, 11, 2)))
+    (warning,) = name_unproposed(accepted, make_echo_contexts(4, 1))
+    assert "in presentation context 5 and 1 more;" in warning, "context 9 was not proposed at all"

@@ -7,12 +7,13 @@ from dataclasses import asdict
 import click
 
 from fleet.cli.door import Door, door
-from fleet.errors import EmptySelection, UsageError, did_you_mean
-from fleet.report.history.opening import open_history
+from fleet.errors import EmptySelection, HistoryError, UsageError, did_you_mean
+from fleet.report.history.opening import History, open_history
 from fleet.report.journal import journal_of, read_alone
 from fleet.report.journal_check import check_journal, describe, parse_head
 from fleet.report.machine import read_stored_run
 from fleet.report.palette import COLOR, PLAIN
+from fleet.report.records import StoredRun
 from fleet.report.text import format_history, format_stored_run
 from fleet.sheet.safe import safe_text
 
@@ -41,7 +42,7 @@ def command(door: Door, run: str | None, number: int, verb: str | None, head: st
             text = json.dumps([asdict(each) for each in runs], indent=1) if door.output == "json" else None
             door.tell(format_history(runs, palette) if text is None else text)
             return 0
-        found = history.show_run(run)
+        found = _show(history, run)
         hosts, echoes = history.host_outcomes(found.run_id), history.echo_results(found.run_id)
         if door.output == "json":
             rows = {
@@ -53,6 +54,14 @@ def command(door: Door, run: str | None, number: int, verb: str | None, head: st
         else:
             door.tell(format_stored_run(found, read_stored_run(found, hosts, echoes), palette))
     return 0
+
+
+def _show(history: History, run: str) -> StoredRun:
+    """The run; a slip in one of the two words that stand for something else is told."""
+    try:
+        return history.show_run(run)
+    except HistoryError as error:
+        raise HistoryError(f"{error}{did_you_mean(run, ('verify', 'last'))}") from None
 
 
 def _verify(door: Door, text: str | None) -> int:

@@ -41,7 +41,7 @@ AS_DESIRED: Final = 25
 
 
 def make_columns(row: Mapping[str, Any], as_desired: bool) -> Columns:
-    """The columns of one result, in the order of `history_tables.ECHO_COLUMNS`."""
+    """The columns of one result, in the order of `history.tables.ECHO_COLUMNS`."""
     warnings, peer = row["warnings"], row["peer"]
     return (
         *_head(row),

@@ -226,3 +226,10 @@ def test_a_misspelt_word_is_told_its_neighbour(boxes: Door, good: Peer, words: l
     said = boxes.bare(*words) if words[0] in {"aply", "schema", "echo"} else boxes(*words)
     assert (said.status in {2, 64}, hint in said.err) == (True, True), said
     assert good.connections == 0
+
+
+def test_a_misspelt_word_in_a_run_s_place_is_told_its_neighbour(boxes: Door) -> None:
+    boxes("plan")
+    said = boxes("history", "verfy")
+    assert (said.status, "did you mean 'verify'?" in said.err) == (1, True)
+    assert "did you mean" not in boxes("history", "20261120T").err

@@ -37,7 +37,7 @@ def run_echo(
             return None
         if line[0] == "said" and len(line) == 2:
             text = decode_blob(line[1], "echo").decode("utf-8", "backslashreplace")
-            ended = re.search(r"status (\d+)\s*\Z", text)
+            ended = re.search(r"status ([0-9]{1,3})\s*\Z", text)
             if ended is not None:
                 return EchoRun(int(ended.group(1)), text[: ended.start()])
     raise HostError("the host did not say how echoscu ended", phase="echo")

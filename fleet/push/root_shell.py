@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from fleet.push.exchange import READ_BYTES, Channel
 
+_STATUS_DIGITS = 3
 _BEGINNING = re.compile(rb"/bin/sh -s <<'(FLEET_[0-9a-z]+)'\n")
 
 
@@ -104,7 +105,7 @@ class Answer:
         if at >= 0 and stream.endswith(b"\n", at + len(self._mark)):
             word = bytes(stream[at + len(self._mark) : -1])
             del stream[at:]
-            if name == "stdout" and word.isdigit():
+            if name == "stdout" and word.isdigit() and len(word) <= _STATUS_DIGITS:
                 self.status = int(word)
             return True
         self.flooded = len(stream) > self._limit_bytes

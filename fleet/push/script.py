@@ -81,6 +81,9 @@ def group_by_folder(steps: Iterable[tuple[int, FileStep]]) -> list[tuple[str, li
     return list(found.items())
 
 
+_MOST_DIGITS = 1000
+
+
 def parse_reply(stdout: bytes, phase: str, *, stderr: bytes = b"", status: int | None = 0) -> list[list[str]]:
     """The words of every line between hello and end; anything else is the host's fault.
 
@@ -97,6 +100,9 @@ def parse_reply(stdout: bytes, phase: str, *, stderr: bytes = b"", status: int |
     if not all(line.isascii() and line.isprintable() for line in body):
         raise HostError("the host's answer is garbled", phase=phase)
     words = [line.split(" ") for line in body[:-2]]
+    # int() raises for thousands of digits: no parser behind this one has to think of that.
+    if any(len(word) > _MOST_DIGITS and word.isdigit() for line in words for word in line):
+        raise HostError("the host's answer is garbled: no number is so long", phase=phase)
     if words and words[0][0] == "lacks":
         missing = ", ".join(words[0][1:])
         raise HostError(f"the host has no {missing}: install coreutils, or a fuller busybox", phase=phase)

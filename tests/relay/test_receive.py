@@ -14,11 +14,14 @@ from typing import Any
 import pytest
 
 from fleet.dicom.items import PresentationContextRQ
-from fleet.dicom.pdu import AssociateRQ, DataTF, PresentationDataValue
+from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ, DataTF, PresentationDataValue, decode_pdu
 from fleet.relay.forward.outbound import AssociationFailed, Outbound, Parcel
-from fleet.relay.receive.admission import VERIFICATION_UID
+from fleet.relay.header import read_texts
+from fleet.relay.receive import loop
+from fleet.relay.receive.admission import VERIFICATION_UID, Door, is_storage
 from fleet.relay.receive.incoming import encode_file_meta
 from fleet.relay.receive.places import may_associate
+from fleet.relay.store_command import encode_store_rq
 from fleet.relay.values import Destination, Endpoint
 from tests.relay.house import CT, EXPLICIT, House, element, make_data_set, make_file, receiving
 
@@ -288,3 +291,87 @@ def wait_for(condition: Any, seconds: float = 5.0) -> None:
     while not condition():
         assert time.monotonic() < deadline, "it did not come to be in time"
         time.sleep(0.01)
+
+
+@pytest.mark.parametrize("tail", ["X", "\xe9", "7 ", "", "7" * 60, "7.", "7/../8", "7\n"])
+def test_an_abstract_syntax_that_is_no_uid_is_not_taken_whatever_it_begins_with(house: House, tail: str) -> None:
+    """T67: a SOP class becomes part of a file; one of other letters ended the loop, and so the relay."""
+    uid = "1.2.840.10008.5.1.4.1.1." + tail
+    assert not is_storage(uid)
+    request = AssociateRQ("RELAY", "CT1", (PresentationContextRQ(1, uid.replace("\xe9", "X"), (EXPLICIT,)),)).encode()
+    with socket.create_connection(("127.0.0.1", house.port), timeout=10) as sock:
+        sock.sendall(request.replace(b".1.1.X", b".1.1.\xe9") if tail == "\xe9" else request)
+        answer = decode_pdu(sock.recv(65_536))
+    if tail == "7 ":
+        return  # padding is not part of it (PS3.8 annex F)
+    assert isinstance(answer, AssociateAC)
+    assert [each.result for each in answer.presentation_contexts] == [3]
+
+
+def test_one_odd_peer_does_not_end_the_loop_for_all_others(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judge = Door.judge
+
+    def stumble(self: Door, request: AssociateRQ, address: str) -> Any:
+        if request.called == "BOOM":
+            raise RuntimeError("a case that nobody thought of")
+        return judge(self, request, address)
+
+    monkeypatch.setattr(Door, "judge", stumble)
+    with pytest.raises(AssociationFailed):
+        sender(house, called="BOOM")
+    assert send(house, tmp_path, make_data_set()) == 0
+    [told] = [each for each in house.events() if each["event"] == "connection-failed"]
+    assert told["error"] == "RuntimeError"
+
+
+def test_one_instance_that_cannot_be_read_does_not_refuse_those_beside_it(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T65, T68."""
+
+    def stumble(*arguments: Any) -> Any:
+        texts, elements = read_texts(*arguments)
+        if "1.2.3.666" in texts.values():
+            raise ValueError("a case that nobody thought of")
+        return texts, elements
+
+    monkeypatch.setattr("fleet.relay.receive.committer.read_texts", stumble)
+    assert send(house, tmp_path, make_data_set("1.2.3.666"), "1.2.3.666") == 0xC000
+    assert send(house, tmp_path, make_data_set("1.2.3.7"), "1.2.3.7") == 0
+    assert len(list(house.spool.files.iterdir())) == 1
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+def test_a_large_instance_that_outgrows_the_reserve_is_refused_before_the_disk_is_full(
+    house: House, monkeypatch: pytest.MonkeyPatch, is_told: bool
+) -> None:
+    """T61, T68: it was begun while there was room."""
+    monkeypatch.setattr(loop, "_SMALL_BYTES", 100_000)
+    monkeypatch.setattr(loop, "_FREE_LOOK_S", 0.0)
+    data = make_data_set(pixels=400_000)
+    pieces = [data[at : at + 60_000] for at in range(0, len(data), 60_000)]
+
+    def put(piece: bytes, is_command: bool, is_last: bool) -> bytes:
+        return DataTF((PresentationDataValue(1, piece, is_command=is_command, is_last=is_last),)).encode()
+
+    with socket.create_connection(("127.0.0.1", house.port), timeout=10) as sock:
+        sock.sendall(AssociateRQ("RELAY", "CT1", (PresentationContextRQ(1, CT, (EXPLICIT,)),)).encode())
+        assert not isinstance(decode_pdu(sock.recv(65_536)), AssociateRJ)
+        sock.sendall(put(encode_store_rq(1, CT, "1.2.3.4"), is_command=True, is_last=True))
+        for piece in pieces[:-1]:
+            sock.sendall(put(piece, is_command=False, is_last=False))
+        wait_for(lambda: sum(each.stat().st_size for each in house.spool.files.iterdir()) > 300_000)
+
+        def no_room() -> int:
+            if is_told:
+                return -1
+            raise OSError(errno.EIO, "no answer")
+
+        monkeypatch.setattr(house.spool, "free_bytes", no_room)
+        wait_for(lambda: not list(house.spool.files.iterdir()))
+        sock.sendall(put(pieces[-1], is_command=False, is_last=True))
+        answer = sock.recv(65_536)
+    assert (0xA700).to_bytes(2, "little") in answer
+    assert house.uids() == []

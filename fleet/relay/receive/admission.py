@@ -47,8 +47,11 @@ def is_uid(text: str) -> bool:
 
 
 def is_storage(uid: str) -> bool:
-    """Whether an abstract syntax is one of storage; a private one can be nothing else here."""
-    return uid.startswith(_STORAGE) or uid in _STORAGE_ALONE or (is_uid(uid) and not uid.startswith(_STANDARD))
+    """Whether an abstract syntax is one of storage; a private one can be nothing else here.
+
+    What is no UID is none of them, whatever it begins with: it becomes part of a file's meta information (T67).
+    """
+    return is_uid(uid) and (uid.startswith(_STORAGE) or uid in _STORAGE_ALONE or not uid.startswith(_STANDARD))
 
 
 @dataclass(frozen=True, slots=True)

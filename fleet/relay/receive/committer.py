@@ -140,6 +140,10 @@ class Committer:
         except OSError as error:
             incoming.discard()
             return refuse_for(error)
+        except Exception as error:  # noqa: BLE001  one odd instance must not refuse those that came beside it (T65)
+            self._tell("not-read", spool_id=incoming.spool_id, error=type(error).__name__)
+            incoming.discard()
+            return Refusal(CANNOT_UNDERSTAND, "its data set cannot be read")
         return Stored(read, incoming.size_bytes, incoming.data_set_offset, incoming.sha256)
 
     def _record(self, stored: Sequence[tuple[Arrival, Stored]], decide: Decide, refusals: dict[int, Refusal]) -> None:

@@ -84,6 +84,11 @@ class Inbound:
         """Whether a PDU or a message has begun and has to go on."""
         return self._stream.is_inside or bool(self._command or self._incoming or self._discarding or self._report)
 
+    @property
+    def incoming(self) -> Incoming | None:
+        """The instance that is on its way to the disk."""
+        return self._incoming
+
     def feed(self, data: memoryview) -> None:
         """Take what came; never raises for what a peer sends."""
         try:

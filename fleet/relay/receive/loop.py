@@ -30,6 +30,7 @@ _BUFFER_BYTES: Final = 262_144
 _BACKLOG: Final = 4096  # a full one drops a SYN, and who is dropped comes again after a second (tcp(7))
 _SWEEP_S: Final = 0.25
 _FREE_LOOK_S: Final = 1.0
+_SMALL_BYTES: Final = 64 * 1024**2  # an instance that is let through to its end when room runs out
 
 
 class Receiver:
@@ -118,10 +119,17 @@ class Receiver:
             connection = self._connections.get(key.fd)
             if connection is None:
                 return
-            if events & selectors.EVENT_WRITE:
-                self._flush(connection)
-            if (events & selectors.EVENT_READ or connection.reads_by_writing) and connection.sock.fileno() >= 0:
-                self._read(connection)
+            try:
+                self._serve_one(connection, events)
+            except Exception as error:  # noqa: BLE001  one odd peer must not end the loop for all others
+                self._tell("connection-failed", error=type(error).__name__, address=connection.inbound.address)
+                self._close(connection)
+
+    def _serve_one(self, connection: Connection, events: int) -> None:
+        if events & selectors.EVENT_WRITE:
+            self._flush(connection)
+        if (events & selectors.EVENT_READ or connection.reads_by_writing) and connection.sock.fileno() >= 0:
+            self._read(connection)
 
     def _is_drained(self, now: float) -> bool:
         while self._listeners:
@@ -236,7 +244,19 @@ class Receiver:
                 instances=inbound.instances,
             )
 
+    def _keep_reserve(self, now: float) -> None:
+        """T61: what was begun with room enough may still be too much; the largest one goes first, and is told so."""
+        if self._look_at_room(now) > 0:
+            return
+        begun = (each.inbound.incoming for each in self._connections.values())
+        large = [each for each in begun if each and each.refusal is None and each.size_bytes > _SMALL_BYTES]
+        if large:
+            max(large, key=lambda each: each.size_bytes).refuse(Refusal(OUT_OF_RESOURCES, "spool: low on space"))
+            self._tell.count("refused-full")
+            self._free_looked_at = float("-inf")
+
     def _sweep(self, now: float) -> None:
+        self._keep_reserve(now)
         for connection in list(self._connections.values()):
             why = connection.overdue(now)
             if why is not None:
@@ -260,16 +280,20 @@ class Receiver:
         return verdict
 
     def _make_incoming(self, command: CommandSet, context: Context) -> Incoming | Refusal:
-        now = time.monotonic()
-        if now - self._free_looked_at > _FREE_LOOK_S:
-            self._free_looked_at, self._free_bytes = now, self._spool.free_bytes()
-        if self._free_bytes <= 0:
+        if self._look_at_room(time.monotonic()) <= 0:
             self._tell.count("refused-full")
             return Refusal(OUT_OF_RESOURCES, "spool: low on space")
         spool_id = os.urandom(12).hex()
         incoming = Incoming(command, context, spool_id, self._spool.part_path(spool_id))
         incoming.begin()
         return incoming
+
+    def _look_at_room(self, now: float) -> int:
+        if now - self._free_looked_at > _FREE_LOOK_S:
+            self._free_looked_at, self._free_bytes = now, 0
+            with suppress(OSError):  # a disk that does not even say how full it is takes nothing more
+                self._free_bytes = self._spool.free_bytes()
+        return self._free_bytes
 
     def _report(self, calling: str, transfer_syntax: str, data: bytes) -> int:
         return self.take_report(calling, transfer_syntax, data)

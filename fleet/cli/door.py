@@ -75,6 +75,7 @@ class Door:
 
         with open_history(self.history, create=False) as history:
             history.concern(fleet)
+            self.remark(history.describe_cut_off() or "")
             return require_failed(history.failed_names())
 
     def tell(self, text: str) -> None:

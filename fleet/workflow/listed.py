@@ -70,6 +70,8 @@ class ListedSweep:
         A list may hold one title at several places: those where it was as desired are not asked again.
         """
         failed = self._history.failed_names() if self._history else ()
+        if self._history and (cut_off := self._history.describe_cut_off()):
+            self._ledger.note(cut_off)
         if not failed:
             raise EmptySelection("@failed: the last run had no failures; nothing was done")
         last = self._history.last_sweep() if self._history else None

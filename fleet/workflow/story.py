@@ -118,6 +118,8 @@ class Story:
         if self._limit is None:
             inventory = self.reading.inventory  # first: it says whose failures are meant
             failed = self._history.failed_names() if self._history else ()
+            if self._history and (cut_off := self._history.describe_cut_off()):
+                self.ledger.note(cut_off)
             known = [name for name in failed if name in inventory.hosts or inventory.find_entity(name)]
             gone = [name for name in failed if name not in known]
             if gone:

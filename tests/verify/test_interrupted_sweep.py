@@ -57,6 +57,9 @@ def test_a_killed_sweep_has_recorded_what_it_had_until_a_moment_before(tmp_path:
         (run,) = history.list_runs()
         assert run.finished_at is None
         assert {line.outcome for line in history.echo_results(run.run_id)} >= {"answered"}
+    words = [*command[:4], "-l", "@failed", *command[6:]]
+    again = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert f"@failed: the run {run.run_id} was cut off, or still goes on" in again.stdout + again.stderr
 
 
 def wait_for_results(path: Path, count: int) -> None:

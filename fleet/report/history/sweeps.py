@@ -44,7 +44,7 @@ class Sweeps(Reading):
     @whole
     def failed_names(self, run_id: str | None = None) -> tuple[str, ...]:
         """Titles and hosts that were not as desired, sorted: in a run, or in the last that touched the network."""
-        number = self._find(run_id) if run_id else max(self._newest("sweeps") or 0, self._newest("host_outcomes") or 0)
+        number = self._find(run_id) if run_id else self._last_that_touched()
         if not number:
             raise HistoryError(f"{self.path}: no run here asked or changed anything yet, so @failed means nothing")
         statement = "SELECT host FROM host_outcomes WHERE run = ? AND NOT as_desired"
@@ -53,6 +53,21 @@ class Sweeps(Reading):
             statement = "SELECT ae_title FROM echo_results WHERE as_desired = 0 AND row BETWEEN ? AND ?"
             names |= {row[0] for row in self._read(statement, (first, last))}
         return tuple(sorted(names))
+
+    @whole
+    def describe_cut_off(self) -> str | None:
+        """What to know of the run that `@failed` is of, where its end was never recorded."""
+        number = self._last_that_touched()
+        run = self._stored_run(number) if number else None
+        if run is None or run.finished_at is not None:
+            return None
+        return (
+            f"@failed: the run {run.run_id} was cut off, or still goes on; whom it had not heard of is not among its"
+            " failures"
+        )
+
+    def _last_that_touched(self) -> int:
+        return max(self._newest("sweeps") or 0, self._newest("host_outcomes") or 0)
 
     @whole
     def failing_since(self) -> tuple[FailingSince, ...]:

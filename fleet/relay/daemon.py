@@ -26,6 +26,7 @@ from fleet.relay.operate import ledger
 from fleet.relay.operate.control import Control, read_states, read_task, read_text
 from fleet.relay.operate.metrics import format_metrics
 from fleet.relay.operate.notify import Notifier
+from fleet.relay.operate.queues import describe_destinations
 from fleet.relay.operate.reidentify import Question, read_questions, reidentify
 from fleet.relay.operate.strays import count_unrouted, settle_strays
 from fleet.relay.receive.admission import Door, make_door
@@ -423,30 +424,6 @@ class Daemon:
 
     def status(self, now: float) -> dict[str, Any]:
         """What an operator and the metrics want to know."""
-        queues = {row["destination"]: row for row in ledger.read_queues(self.spool, now)}
-        unserved = [row for name, row in sorted(queues.items()) if name not in self._workers]
-        paused = ledger.read_paused(self.spool)
-        destinations = [
-            {
-                "destination": name,
-                "queued": queues.get(name, {}).get("queued", 0),
-                "oldest_s": round(queues.get(name, {}).get("oldest_s", 0.0), 1),
-                "last_minute": workers[0].meter.per_minute(now),
-                "state": _state(workers, name in paused),
-                "why": workers[0].circuit.reason,
-            }
-            for name, workers in sorted(self._workers.items())
-        ] + [
-            {
-                "destination": row["destination"],
-                "queued": row["queued"],
-                "oldest_s": round(row["oldest_s"], 1),
-                "last_minute": 0,
-                "state": "down",
-                "why": "it is not in the configuration any more; what is queued is decided anew",
-            }
-            for row in unserved
-        ]
         return {
             "ae_title": self.rules.config.ae_title,
             "port": self.port,
@@ -454,7 +431,7 @@ class Daemon:
             "draining": self.is_draining,
             "associations": self._receiver.associations,
             "states": ledger.count_states(self.spool),
-            "destinations": destinations,
+            "destinations": describe_destinations(self.spool, self._workers, now),
             "unrouted": count_unrouted(self.spool),
             "callers": ledger.read_callers(self.spool),
             "free_bytes": self.spool.free_bytes(),
@@ -467,15 +444,6 @@ def _met(changed: int, state: str) -> int:
     if not changed:
         raise UsageError(f"no such task is {state}, so nothing was changed; `quarantine CONFIG show` lists them")
     return changed
-
-
-def _state(workers: Sequence[Worker], is_paused: bool) -> str:
-    if is_paused:
-        return "paused"
-    circuit = workers[0].circuit
-    if circuit.failures:
-        return "down" if circuit.is_open else "failing"
-    return "sending" if any(worker.is_sending for worker in workers) else "idle"
 
 
 def _check_same_place(old: Config, new: Config) -> None:

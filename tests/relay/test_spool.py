@@ -339,3 +339,10 @@ def test_what_has_to_be_decided_again_is_found_without_sorting_what_waits(spool:
         " ORDER BY next_at, id LIMIT 5"
     )
     assert [row[3] for row in plan] == ["SEARCH tasks USING INDEX tasks_waiting (next_at<?)"]
+
+
+def test_many_that_no_route_took_are_asked_about_again_in_pieces(spool: Spool) -> None:
+    many = [make_stored(spool, f"{number}", f"1.{number}", f"{number}") for number in range(2500)]
+    spool.add(many, lambda _instance, _study: ())
+    assert ledger.ask_again(spool) == 2500
+    assert ledger.count_states(spool)["unrouted"] == 0

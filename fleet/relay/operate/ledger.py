@@ -1,6 +1,7 @@
 """What operators ask of the queue and change in it; every answer is a value that goes into JSON as it is."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,6 +13,11 @@ from fleet.relay.spool.queue import Spool
 MAX_ROWS: Final = 1000
 _LONGEST_PAUSE_S: Final = 2 * LONGEST_PAUSE_S
 Answer = dict[str, Any]
+_CHUNK: Final = 1000  # rows in one transaction: arrivals wait for the end of it
+_BREATH_S: Final = 0.01
+_ASK_SOME: Final = (
+    "UPDATE tasks SET state = 'hold', next_at = 0 WHERE id IN (SELECT id FROM tasks WHERE state = 'unrouted' LIMIT ?)"
+)
 
 
 def read_queues(spool: Spool, now: float) -> list[Answer]:
@@ -238,4 +244,8 @@ def read_kept(spool: Spool) -> dict[str, int]:
 
 def ask_again(spool: Spool) -> int:
     """After a change of the configuration, what no route took is asked about again."""
-    return spool.change("UPDATE tasks SET state = 'hold', next_at = 0 WHERE state = 'unrouted'")
+    done = changed = spool.change(_ASK_SOME, (_CHUNK,))
+    while changed == _CHUNK:
+        time.sleep(_BREATH_S)
+        done += (changed := spool.change(_ASK_SOME, (_CHUNK,)))
+    return done

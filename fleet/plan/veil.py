@@ -15,6 +15,8 @@ from fleet.render.artifacts import RenderedFile
 from fleet.secrets.fingerprint import Fingerprint, hide_unknown
 
 HIDDEN: Final = "(a line that is not shown: it may hold a secret)"
+# Trying where several secrets could stand in a line costs a power of its length, and a host may send any line (T40).
+_LONGEST: Final = 1000
 # A relay's file is for its user alone because of whom it names; fleet never puts a secret into it.
 _NEVER_SECRET: Final = re.compile(r"/etc/fleet/relay-[^/]+\.json\Z")
 
@@ -47,6 +49,8 @@ class Veil:
     def _shown(self, line: str, plain: frozenset[str], alike: tuple[re.Pattern[str], ...]) -> str:
         if line in plain:
             return line
+        if len(line) > _LONGEST:
+            return HIDDEN
         for pattern in alike:
             if found := pattern.fullmatch(line):
                 return self._around(found, line)

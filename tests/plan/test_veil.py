@@ -3,6 +3,7 @@
 import base64
 import html
 import json
+import time
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -135,3 +136,15 @@ def test_a_secret_inside_what_programs_encode_is_found(clear: str, before: str, 
     ):
         assert "***" in mask_forms(said, forms), said
         assert mask_forms(said, forms) != said
+
+
+def test_a_line_that_a_host_made_to_keep_us_busy_is_hidden_at_once() -> None:  # T40
+    content = "user AAAA pass BBBB key CCCC end\n"
+    veil = Veil(RenderedFile("h", "/x", content, secrets=((5, 9), (15, 19), (24, 28))))
+    began = time.process_time()
+    (shown,) = veil.old_lines("user " + " pass x key y" * 5000 + "\n")
+    assert shown == HIDDEN
+    assert time.process_time() - began < 1
+    assert veil.old_lines("user old1 pass old2 key old3 end\n") == [
+        "user <secret ***> pass <secret ***> key <secret ***> end"
+    ]

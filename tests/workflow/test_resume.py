@@ -165,6 +165,20 @@ def test_what_was_resumed_and_cut_off_again_is_gone_on_with_from_there(three: Sc
     assert set(outcomes(last).values()) == {"converged"}
 
 
+def test_of_two_who_go_on_with_one_run_at_once_one_wins(three: Scene) -> None:  # T32
+    """Both have looked, and nobody has begun: the second writes nothing."""
+    kill_in(three, "stage", "north-1")
+
+    def act(story: Story) -> None:
+        held = story.hold_run("run-1")
+        assert resume(three, "run-1").exit_status == 0
+        story.apply(in_ones(), held=held)
+
+    late = three.run(act)
+    assert (late.exit_status, "gone on with already, by the run run-3" in late.findings[0].message) == (2, True), late
+    assert list(three.machines) == [name for name, host in three.machines.items() if host.log.count("switch") == 1]
+
+
 def test_a_run_that_is_still_at_work_is_not_gone_on_with(three: Scene) -> None:
     kill_in(three, "switch", "north-2")
     program = (

@@ -3,11 +3,16 @@
 import os
 import zlib
 from dataclasses import astuple
+from typing import Final
 
 from fleet.errors import PlanStale
 from fleet.plan.conceal import Concealer
 from fleet.report.history.database import Database, digest_of, find_number, unpack, whole
 from fleet.report.journal import Head, KnownHead
+
+_RESUMED_BY: Final = """
+SELECT r.run_id FROM run_plans p JOIN runs r ON r.number = p.run WHERE p.resumed = ? ORDER BY p.number DESC LIMIT 1
+"""
 
 
 class Plans(Database):
@@ -33,9 +38,18 @@ class Plans(Database):
             return Concealer(bytes(cursor.execute("SELECT key FROM secret_key").fetchone()[0]))
 
     def record_plan(self, run_id: str, content: str, *, resumed: str | None = None) -> None:
-        """What a run is about to carry out, before it touches anybody; `resumed` is the run that it goes on with."""
+        """What a run is about to carry out, before it touches anybody; `resumed` is the run that it goes on with.
+
+        Raises `PlanStale` where somebody else goes on with that one already: of many, one wins.
+        """
         data = content.encode()
         with self._writing() as cursor:
+            later = resumed and cursor.execute(_RESUMED_BY, (resumed,)).fetchone()
+            if later:
+                raise PlanStale(
+                    f"the run {resumed} is gone on with already, by the run {later[0]}; nothing was written. When that"
+                    " has ended, `--resume last` goes on with what it left"
+                )
             row = (find_number(cursor, run_id), resumed, zlib.compress(data), digest_of(data))
             cursor.execute("INSERT INTO run_plans (run, resumed, content, digest) VALUES (?, ?, ?, ?)", row)
 
@@ -60,11 +74,7 @@ class Plans(Database):
     @whole
     def resumed_by(self, run_id: str) -> str | None:
         """The newest run that went on with this one."""
-        statement = (
-            "SELECT r.run_id FROM run_plans p JOIN runs r ON r.number = p.run WHERE p.resumed = ? "
-            "ORDER BY p.number DESC LIMIT 1"
-        )
-        rows = self._read(statement, (run_id,))
+        rows = self._read(_RESUMED_BY, (run_id,))
         return rows[0][0] if rows else None
 
     def claim_plan(self, plan_id: str, run_id: str, used_at: str) -> None:

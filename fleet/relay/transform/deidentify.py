@@ -13,7 +13,6 @@ from typing import Any, Final
 from pydicom.datadict import dictionary_VM, dictionary_VR, keyword_for_tag
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
-from pydicom.multival import MultiValue
 from pydicom.sequence import Sequence
 from pydicom.tag import BaseTag, Tag
 from pydicom.uid import UID_dictionary
@@ -26,8 +25,17 @@ from fleet.relay.transform.content import (
     is_code,
     make_dummy_items,
 )
+from fleet.relay.transform.elements import (
+    BINARY,
+    CannotDeidentifyError,
+    format_name,
+    read_items,
+    read_texts,
+    read_vr,
+)
+from fleet.relay.transform.identity import Identity, find_name, read_identity
 from fleet.relay.transform.keys import Pseudonyms
-from fleet.relay.transform.stand_ins import TEXTS, clean_text, make_dummy, shift_values, split_words
+from fleet.relay.transform.stand_ins import TEXTS, clean_text, make_dummy, shift_values
 from fleet.relay.transform.table import (
     COLUMNS,
     OPTION_CODES,
@@ -37,7 +45,6 @@ from fleet.relay.transform.table import (
     Row,
     find_row,
     read_safe_private,
-    read_words,
 )
 from fleet.relay.values import Deidentify
 
@@ -50,15 +57,7 @@ _SCREENS: Final = {
     "1.2.840.10008.5.1.4.1.1.6": "ultrasound",
     "1.2.840.10008.5.1.4.1.1.7": "a secondary capture",
 }
-# Kept texts that are looked through for words of the patient's identity; codes and units are looked through elsewhere.
-_SEARCHED: Final = frozenset({"AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"})
-_BINARY: Final = frozenset(
-    ("AT", "FD", "FL", "OB", "OD", "OF", "OL", "OV", "OW", "SL", "SS", "SV", "UL", "UN", "US", "UV")
-)
-_RUNS: Final = re.compile(r"[^\W\d_]+|[0-9]+")
-_LONG_BINARY_BYTES: Final = 64  # in longer ones a short word stands by chance
 _PLACES: Final = frozenset({"device", "institution"})
-_NUMBERS: Final = frozenset({0x00100020, 0x00101000, 0x00080050, 0x00101002})  # of the patient and the order
 _TIMEZONE: Final = 0x00080201
 _PATTERNS: Final[dict[str | int, re.Pattern[str]]] = {
     _TIMEZONE: re.compile(r"[+-]?[0-9]{0,4}[ \0]*"),
@@ -69,11 +68,6 @@ _PATTERNS: Final[dict[str | int, re.Pattern[str]]] = {
     "UI": re.compile(r"[0-9.\\ \0]*"),
 }
 _PATIENT_ID: Final = 0x00100020
-_SHORTEST_WORD, _SHORTEST_NUMBER = 3, 5  # shorter ones stand in any text by chance
-
-
-class CannotDeidentifyError(Exception):
-    """An instance that must not go on; the message holds no value of it."""
 
 
 @dataclass(slots=True)
@@ -84,8 +78,7 @@ class _Walk:
     pseudonyms: frozenset[int]
     keys: Pseudonyms
     days: int | None
-    people: frozenset[str]  # words of all names in the instance: no cleaned text keeps one
-    patient: frozenset[str]  # words of the patient's own: no kept text may hold one
+    identity: Identity  # no cleaned text keeps a word of it, no kept text may hold one
 
 
 def check_deidentify(wanted: Deidentify) -> Iterator[str]:
@@ -105,25 +98,24 @@ def check_deidentify(wanted: Deidentify) -> Iterator[str]:
             yield f"{keyword} cannot hold a pseudonym ({vr or 'it is no element of PS3.6'}); LO, SH, PN and UC can"
 
 
-def deidentify(dataset: Dataset, wanted: Deidentify, key: bytes) -> None:
-    """Makes a data set de-identified, in place. Raises `CannotDeidentifyError`."""
+def deidentify(dataset: Dataset, wanted: Deidentify, key: bytes) -> Identity:
+    """Makes a data set de-identified, in place, and tells whom it named. Raises `CannotDeidentifyError`."""
     columns = frozenset(COLUMNS[option] for option in wanted.options)
     check_pixels(dataset)
     keys = Pseudonyms(key)
-    words = list(_identity_words(dataset))
     walk = _Walk(
         columns=columns,
         pseudonyms=frozenset(int(Tag(keyword)) for keyword in wanted.pseudonyms),
         keys=keys,
         days=_days(dataset, keys) if "modified" in columns else None,
-        people=frozenset(word for of_patient, word in words),
-        patient=frozenset(word for of_patient, word in words if of_patient),
+        identity=read_identity(dataset, columns),
     )
     try:
         _clean_dataset(dataset, walk, "")
     except UncleanableError as error:
         raise CannotDeidentifyError(str(error)) from None
     _mark(dataset, wanted)
+    return walk.identity
 
 
 def clean_tail(dataset: Dataset) -> None:
@@ -132,7 +124,7 @@ def clean_tail(dataset: Dataset) -> None:
         if tag.is_private or int(tag) in {0xFFFCFFFC, 0xFFFAFFFA}:
             del dataset[tag]
         else:
-            raise CannotDeidentifyError(f"{_name(tag)} stands behind the pixel data")
+            raise CannotDeidentifyError(f"{format_name(tag)} stands behind the pixel data")
 
 
 def check_pixels(dataset: Dataset) -> None:
@@ -144,6 +136,8 @@ def check_pixels(dataset: Dataset) -> None:
     screen = next((name for uid, name in _SCREENS.items() if sop_class.startswith(f"{uid}.")), None)
     if screen and burned_in != "NO":
         raise CannotDeidentifyError(f"{screen} that does not say BurnedInAnnotation NO may show a name")
+    if "PixelDataProviderURL" in dataset:
+        raise CannotDeidentifyError("PixelDataProviderURL tells where the pixels are, which cannot be looked at")
     if "EncapsulatedDocument" in dataset:
         raise CannotDeidentifyError("EncapsulatedDocument holds a whole document, which cannot be cleaned")
     for group in range(0x6000, 0x6020, 2):
@@ -170,19 +164,19 @@ def _clean_dataset(dataset: Dataset, walk: _Walk, path: str) -> None:
 
 
 def _clean_element(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> None:
-    vr = _vr(dataset, tag)
+    vr = read_vr(dataset, tag)
     stated = dataset.get_item(tag).VR
     if (stated == "SQ") != (vr == "SQ") and stated not in {None, "UN"}:
-        raise CannotDeidentifyError(f"{path}{_name(tag)} is not of the kind that PS3.6 says, {vr}")
+        raise CannotDeidentifyError(f"{path}{format_name(tag)} is not of the kind that PS3.6 says, {vr}")
     row = find_row(int(tag), vr)
     if int(tag) in walk.pseudonyms:
         _set_pseudonym(dataset, tag, walk)
     elif row is None:
         _check_known(tag, path)
         if not _is_of_its_kind(dataset, tag):
-            raise CannotDeidentifyError(f"{path}{_name(tag)} is kept by the profile and is no value of {vr}")
+            raise CannotDeidentifyError(f"{path}{format_name(tag)} is kept by the profile and is no value of {vr}")
         _keep(dataset, tag, walk, path)
-        _check_text(dataset, tag, vr, walk, path)
+        _check_text(dataset, tag, walk, path)
     else:
         _apply(dataset, tag, row, walk, path)
 
@@ -198,7 +192,7 @@ def _apply(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk, path: str) -> 
     elif action is Action.REMOVE:
         del dataset[tag]
     elif action is Action.EMPTY:
-        vr = _vr(dataset, tag)
+        vr = read_vr(dataset, tag)
         dataset[tag] = DataElement(tag, vr, Sequence() if vr == "SQ" else None)
     elif action is Action.UID:
         _map_uids(dataset, tag, walk)
@@ -208,24 +202,24 @@ def _apply(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk, path: str) -> 
 
 def _keep(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> None:
     """Unchanged for a plain element, cleaned item by item for a sequence (PS3.15 E.3, action K)."""
-    vr = _vr(dataset, tag)
-    where = f"{path}{_name(tag)}"
+    vr = read_vr(dataset, tag)
+    where = f"{path}{format_name(tag)}"
     if int(tag) in _PIXELS:
         raise CannotDeidentifyError(f"{where}: pixels inside a sequence cannot be looked at")
     if vr == "SQ":
-        for item in _items(dataset, tag):
+        for item in read_items(dataset, tag):
             _clean_item(item, walk, f"{where} > ")
 
 
 def _is_of_its_kind(dataset: Dataset, tag: BaseTag) -> bool:
     """Whether a kept number, time or UID is written as one: it may have been misused for a text."""
-    if _vr(dataset, tag) in _BINARY and dataset.get_item(tag).VR not in {None, *_BINARY}:
+    if read_vr(dataset, tag) in BINARY and dataset.get_item(tag).VR not in {None, *BINARY}:
         return False
-    pattern = _PATTERNS.get(_TIMEZONE if int(tag) == _TIMEZONE else _vr(dataset, tag))
+    pattern = _PATTERNS.get(_TIMEZONE if int(tag) == _TIMEZONE else read_vr(dataset, tag))
     if pattern is None:
         return True
     value = dataset.get_item(tag).value
-    texts = [value.decode("latin-1")] if isinstance(value, bytes) else _texts(dataset[tag])
+    texts = [value.decode("latin-1")] if isinstance(value, bytes) else read_texts(dataset[tag])
     return all(pattern.fullmatch(text) for text in texts)
 
 
@@ -234,54 +228,32 @@ def _is_safe_to_keep(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk) -> b
     if not _is_of_its_kind(dataset, tag):
         return False
     is_place = any(row.options.get(column) == "K" for column in walk.columns & _PLACES)
-    return is_place or not _names_patient(dataset, tag, _vr(dataset, tag), walk.patient)
+    return is_place or find_name(dataset, tag, walk.identity) is None
 
 
-def _check_text(dataset: Dataset, tag: BaseTag, vr: str, walk: _Walk, path: str) -> None:
+def _check_text(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> None:
     """What the profile leaves alone may have been misused for a name."""
-    # A code is no name because a patient is called Head or Chest.
-    patient = walk.patient - read_words() if vr == "CS" else walk.patient
-    if _names_patient(dataset, tag, vr, patient):
-        raise CannotDeidentifyError(
-            f"{path}{_name(tag)} is kept by the profile and holds a word of the patient's identity"
-        )
-
-
-def _names_patient(dataset: Dataset, tag: BaseTag, vr: str, patient: frozenset[str]) -> bool:
-    value = dataset.get_item(tag).value
-    if vr in _BINARY and isinstance(value, bytes):
-        return _hide_patient(value, patient)
-    if vr not in _SEARCHED or not patient:
-        return False
-    texts = [text.casefold() for text in _texts(dataset[tag])]
-    # Whole, and without what it is glued to: control characters, digits, underscores.
-    words = (word for text in texts for word in (*split_words(text), *text.split(), *_RUNS.findall(text)))
-    return not patient.isdisjoint(words)
-
-
-def _hide_patient(value: bytes, patient: frozenset[str]) -> bool:
-    """Whether letters stand where numbers should: tables, profiles and curves bear comments of their own."""
-    shortest = _SHORTEST_NUMBER if len(value) > _LONG_BINARY_BYTES else _SHORTEST_WORD
-    texts = {value.decode(encoding, "replace").casefold() for encoding in ("latin-1", "utf-8")}
-    return any(word in text for text in texts for word in patient if len(word) >= shortest)
+    named = find_name(dataset, tag, walk.identity)
+    if named is not None:
+        raise CannotDeidentifyError(f"{path}{format_name(tag)} is kept by the profile and holds {named}")
 
 
 def _clean_item(item: Dataset, walk: _Walk, path: str) -> None:
     if is_code(item):
-        clean_code(item, walk.people)
+        clean_code(item, walk.identity.people)
     _clean_dataset(item, walk, path)
 
 
 def _clean(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> bool:
     """Whether an element could be cleaned (C); False: the profile's own action is the way."""
-    vr, keyword = _vr(dataset, tag), keyword_for_tag(tag)
+    vr, keyword = read_vr(dataset, tag), keyword_for_tag(tag)
     if vr in _DATES:
         return _shift(dataset, tag, vr, walk)
     if vr == "SQ":
         return _clean_sequence(dataset, tag, walk, f"{path}{keyword} > ")
     if vr not in TEXTS:
         return False
-    cleaned = [clean_text(text, walk.people, vr) for text in _texts(dataset[tag])]
+    cleaned = [clean_text(text, walk.identity.people, vr) for text in read_texts(dataset[tag])]
     if not any(cleaned):
         return False
     dataset[tag] = DataElement(tag, vr, cleaned if len(cleaned) > 1 else cleaned[0])
@@ -289,7 +261,7 @@ def _clean(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> bool:
 
 
 def _clean_sequence(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> bool:
-    items, keyword = _items(dataset, tag), keyword_for_tag(tag)
+    items, keyword = read_items(dataset, tag), keyword_for_tag(tag)
     if keyword == "GraphicAnnotationSequence":
         kept = clean_graphics(items)
     elif "content" in walk.columns and keyword in {
@@ -310,9 +282,9 @@ def _clean_contents(items: Sequence, walk: _Walk) -> Iterator[Dataset]:
     for item in items:
         if "ReferencedContentItemIdentifier" in item:
             raise UncleanableError("ContentSequence refers to its items by number, which cleaning would change")
-        if clean_content(item, walk.columns, walk.people):
+        if clean_content(item, walk.columns, walk.identity.people):
             for steps in item.get("SpecimenPreparationStepContentItemSequence", ()):
-                if not clean_content(steps, walk.columns, walk.people):
+                if not clean_content(steps, walk.columns, walk.identity.people):
                     raise UncleanableError(
                         "SpecimenPreparationStepContentItemSequence holds a code of no public scheme"
                     )
@@ -322,7 +294,7 @@ def _clean_contents(items: Sequence, walk: _Walk) -> Iterator[Dataset]:
 def _shift(dataset: Dataset, tag: BaseTag, vr: str, walk: _Walk) -> bool:
     if walk.days is None:
         return False
-    shifted = shift_values(vr, _texts(dataset[tag]), walk.days)
+    shifted = shift_values(vr, read_texts(dataset[tag]), walk.days)
     if shifted is None:
         return False
     dataset[tag] = DataElement(tag, vr, shifted if len(shifted) > 1 else "".join(shifted))
@@ -330,7 +302,7 @@ def _shift(dataset: Dataset, tag: BaseTag, vr: str, walk: _Walk) -> bool:
 
 
 def _map_uids(dataset: Dataset, tag: BaseTag, walk: _Walk) -> None:
-    mapped = [_map_uid(text, walk.keys) for text in _texts(dataset[tag])]
+    mapped = [_map_uid(text, walk.keys) for text in read_texts(dataset[tag])]
     dataset[tag] = DataElement(tag, "UI", mapped if len(mapped) > 1 else "".join(mapped))
 
 
@@ -341,9 +313,9 @@ def _map_uid(uid: str, keys: Pseudonyms) -> str:
 
 
 def _set_dummy(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk) -> None:
-    vr = _vr(dataset, tag)
+    vr = read_vr(dataset, tag)
     if vr == "SQ":
-        items = make_dummy_items(row.keyword, _items(dataset, tag), lambda uid: _map_uid(uid, walk.keys))
+        items = make_dummy_items(row.keyword, read_items(dataset, tag), lambda uid: _map_uid(uid, walk.keys))
         dataset[tag] = DataElement(tag, "SQ", Sequence(items))
     elif vr == "UI":
         _map_uids(dataset, tag, walk)
@@ -355,8 +327,8 @@ def _set_dummy(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk) -> None:
 
 
 def _set_pseudonym(dataset: Dataset, tag: BaseTag, walk: _Walk) -> None:
-    vr, keyword = _vr(dataset, tag), keyword_for_tag(tag)
-    stand_ins = [walk.keys.text(keyword, text) if text.strip(" \0") else "" for text in _texts(dataset[tag])]
+    vr, keyword = read_vr(dataset, tag), keyword_for_tag(tag)
+    stand_ins = [walk.keys.text(keyword, text) if text.strip(" \0") else "" for text in read_texts(dataset[tag])]
     dataset[tag] = DataElement(tag, vr, stand_ins if len(stand_ins) > 1 else "".join(stand_ins))
 
 
@@ -396,16 +368,6 @@ def _is_number(text: str) -> bool:
 # Questions about elements ----------------------------------------------------------------------------------
 
 
-def _vr(dataset: Dataset, tag: BaseTag) -> str:
-    """What an element is: the dictionary's word, where that is one; a file may call any element UN (PS3.5 6.2.2)."""
-    stated = dataset.get_item(tag).VR
-    try:
-        known = dictionary_VR(tag)
-    except KeyError:
-        return str(stated or "UN")
-    return str(stated) if " or " in known and stated else known
-
-
 def _check_known(tag: BaseTag, path: str) -> None:
     try:
         dictionary_VR(tag)
@@ -413,30 +375,6 @@ def _check_known(tag: BaseTag, path: str) -> None:
         raise CannotDeidentifyError(f"{path}{tag} is no element of PS3.6 that is known here") from None
     if tag.group in range(0x7F00, 0x7FE0):
         raise CannotDeidentifyError(f"{path}{tag} holds retired pixel data")
-
-
-def _items(dataset: Dataset, tag: BaseTag) -> Sequence:
-    value = dataset[tag].value
-    if value is None or isinstance(value, bytes):
-        if value:
-            raise CannotDeidentifyError(f"{_name(tag)} is no sequence, as it has to be")
-        return Sequence()
-    if not isinstance(value, Sequence):
-        raise CannotDeidentifyError(f"{_name(tag)} is no sequence, as it has to be")
-    return value
-
-
-def _texts(element: DataElement) -> list[str]:
-    """The values of an element as text, none for an empty one."""
-    value = element.value
-    if value is None:
-        return []
-    values = value if isinstance(value, MultiValue | list | tuple) else [value]
-    return [each.decode("latin-1") if isinstance(each, bytes) else str(each) for each in values]
-
-
-def _name(tag: BaseTag) -> str:
-    return keyword_for_tag(tag) or str(tag)
 
 
 def _vr_of_keyword(keyword: str) -> str | None:
@@ -451,23 +389,6 @@ def _days(dataset: Dataset, keys: Pseudonyms) -> int:
     if not patient:
         raise CannotDeidentifyError("PatientID is missing, so its dates cannot be shifted as its other studies' are")
     return keys.days(patient)
-
-
-def _identity_words(dataset: Dataset) -> Iterator[tuple[bool, str]]:
-    """Words of names and numbers at any depth, and whether they are the patient's (group 0010) or another's."""
-    for tag in list(dataset.keys()):
-        if tag.is_private:
-            continue
-        vr = _vr(dataset, tag)
-        if vr == "SQ":
-            for item in _items(dataset, tag):
-                yield from _identity_words(item)
-        elif vr == "PN":
-            words = {word for text in _texts(dataset[tag]) for word in split_words(text)}
-            yield from ((tag.group == 0x0010, word) for word in words if len(word) >= _SHORTEST_WORD)
-        elif int(tag) in _NUMBERS:
-            numbers = {text.strip(" \0").casefold() for text in _texts(dataset[tag])}
-            yield from ((True, number) for number in numbers if len(number) >= _SHORTEST_NUMBER)
 
 
 def _mark(dataset: Dataset, wanted: Deidentify) -> None:

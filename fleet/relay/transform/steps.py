@@ -19,8 +19,9 @@ from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
-from fleet.relay.transform.deidentify import CannotDeidentifyError, check_deidentify, clean_tail, deidentify
+from fleet.relay.transform.deidentify import check_deidentify, clean_tail, deidentify
 from fleet.relay.transform.edit import CannotEditError, check_edit, check_require, edit_elements, require_elements
+from fleet.relay.transform.elements import CannotDeidentifyError
 from fleet.relay.transform.file import Opened, UnreadableInstanceError, open_instance, write_instance
 from fleet.relay.values import Quarantine, Route, Transformed
 

@@ -47,6 +47,8 @@ def make_data_set(uid: str = "1.2.3.4", study: str = "1.2.3", pixels: int = 2048
             element(0x0020000D, b"UI", study.encode()),
             element(0x0020000E, b"UI", (study + ".1").encode()),
             element(0x00280010, b"US", struct.pack("<H", 512)),
+            element(0x00280011, b"US", struct.pack("<H", 512)),
+            element(0x00280100, b"US", struct.pack("<H", 16)),
             element(0x7FE00010, b"OW", bytes(pixels)),
         )
     )

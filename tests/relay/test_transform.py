@@ -73,7 +73,8 @@ def test_pixels_and_transfer_syntax_are_what_they_were(syntax: str, plain: bool,
 
 
 def test_encapsulated_fragments_pass_as_the_bytes_that_they_are(tmp_path: Path) -> None:
-    frames = encapsulate([b"\xff\xd8one\xff\xd9\0", b"\xff\xd8frame two\xff\xd9"], has_bot=True)
+    scan = b"\xff\xd8\xff\xda\0\x08\1\1\0\0\x3f\0"
+    frames = encapsulate([scan + b"one\xff\xd9\0", scan + b"frame two\xff\xd9"], has_bot=True)
     dataset = make_ct(NumberOfFrames=2, PixelData=frames)
     dataset["PixelData"].is_undefined_length = True
     dataset["PixelData"].VR = "OB"
@@ -173,7 +174,7 @@ def test_the_library_says_nothing_about_values_that_are_wrong(
 
 
 def test_a_full_disk_is_no_fault_of_the_instance(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(opened: object, path: Path) -> None:
+    def full(opened: object, path: Path, pixels: object = None) -> None:
         path.write_bytes(b"half")
         raise OSError(errno.ENOSPC, "No space left on device", str(path))
 
@@ -392,7 +393,11 @@ def test_instances_that_others_made_leave_without_their_patients(tmp_path: Path)
             before, after = dcmread(source), dcmread(target)
             texts = [str(before.get("PatientID", "")), *str(before.get("PatientName", "")).split("^")]
             pixels = after.get("PixelData", b"")
-            assert pixels == before.get("PixelData", b"")
+            assert len(pixels) == len(before.get("PixelData", b""))
+            if pixels != before.get("PixelData", b""):  # comments of code streams, which test_pixels has read by others
+                changed = [at for at, byte in enumerate(before.PixelData) if pixels[at] != byte]
+                assert len(changed) < 64
+                assert not any(pixels[at] for at in changed)
             written = target.read_bytes().replace(pixels or b"\0none\0", b"")
             assert not [text for text in texts if len(text) > 3 and text.encode() in written], source.name
     assert passed >= 54

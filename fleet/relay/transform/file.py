@@ -82,12 +82,13 @@ def open_instance(path: Path) -> Iterator[Opened]:
         yield Opened(syntax, header, body, (start, end), tail)
 
 
-def write_instance(opened: Opened, path: Path) -> None:
-    """A new file, mode 0600, with the header as it is now and the pixels as they were."""
+def write_instance(opened: Opened, path: Path, pixels: Iterable[bytes] | None = None) -> None:
+    """A new file, mode 0600, with the header as it is now and the pixels as they were, unless others are given."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(_HEAD + _encode_meta(opened))
-        pieces = chain((encode(opened, opened.header),), _read_pixels(opened), (encode(opened, opened.tail),))
+        pixels = _read_pixels(opened) if pixels is None else pixels
+        pieces = chain((encode(opened, opened.header),), pixels, (encode(opened, opened.tail),))
         for piece in _deflate(pieces) if opened.transfer_syntax == _DEFLATED else pieces:
             file.write(piece)
 

@@ -6,7 +6,7 @@ pixels) whole values and long words are looked for, as they are encoded, in UTF-
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import permutations
@@ -28,6 +28,7 @@ _MANUFACTURER: Final = 0x00080070  # some devices are delivered with their maker
 _SHORTEST_WORD, _SHORTEST_NUMBER = 3, 5  # shorter ones stand in any text by chance
 _LONG_BINARY_BYTES: Final = 64  # in longer ones a short word stands by chance
 _RUNS: Final = re.compile(r"[^\W\d_]+|[0-9]+")
+_SEPARATORS: Final = re.compile(rb"[\^ ,_]+")
 _LOWER: Final = bytes(range(256)).lower()
 _FEWEST_DIFFERENT: Final = 4  # a flat or striped area of an image is no number of anybody
 # Bytes that a needle has to have, found by noise around the letters and digits (docs/decisions/0025): in entropy-coded
@@ -47,7 +48,7 @@ class Identity:
     institutions: frozenset[tuple[str, ...]]
     values: frozenset[bytes]  # what was said of them, folded: lower case, no zero bytes
 
-    def needles(self, least: int) -> tuple[bytes, ...]:
+    def needles(self, least: int) -> "Needles":
         """What to look for in bytes that are no text; none of them holds another."""
         digits = max(least, _LEAST_PLAIN_DIGITS) if least > LEAST_CODED else least
         long = [
@@ -59,7 +60,22 @@ class Identity:
         for value in long:
             if not any(shorter in value for shorter in kept):
                 kept.append(value)
-        return tuple(kept)
+        keys = {value: max(_SEPARATORS.split(value), key=len) for value in kept}
+        return Needles({key: tuple(value for value in kept if keys[value] == key) for key in set(keys.values())})
+
+
+@dataclass(frozen=True, slots=True)
+class Needles:
+    """Values by their longest word, so that a name in several spellings costs one search where it is not."""
+
+    by_word: Mapping[bytes, tuple[bytes, ...]]
+
+    @property
+    def longest(self) -> int:
+        return max((len(value) for values in self.by_word.values() for value in values), default=1)
+
+    def are_in(self, folded: bytes) -> bool:
+        return any(word in folded and any(value in folded for value in values) for word, values in self.by_word.items())
 
 
 def fold(value: bytes) -> bytes:
@@ -128,8 +144,7 @@ def _hide(value: bytes, identity: Identity) -> bool:
     texts = {value.decode(encoding, "replace").casefold() for encoding in ("latin-1", "utf-8")}
     if any(word in text for text in texts for word in identity.patient if len(word) >= shortest):
         return True
-    folded = fold(value)
-    return any(needle in folded for needle in identity.needles(LEAST_PLAIN))
+    return identity.needles(LEAST_PLAIN).are_in(fold(value))
 
 
 def _walk(dataset: Dataset) -> Iterator[tuple[Dataset, BaseTag, str]]:
@@ -156,7 +171,7 @@ def _make_needles(vr: str, texts: Iterable[str], raw: object) -> set[bytes]:
     for text in list(written) if vr == "PN" else ():
         words = [word for word in re.split(r"[\s^=]+", text) if word]
         written |= {word for word in words if len(word) >= LEAST_CODED}
-        written |= {glue.join(pair) for pair in permutations(words[:2], 2) for glue in ("^", " ", ", ", "_", "")}
+        written |= {glue.join(pair) for pair in permutations(words[:2], 2) for glue in ("^", " ", ", ", "_")}
     cased = {each for text in written for each in (text, text.lower(), text.upper())}
     encoded = {each for text in cased for each in _encode_all(text)}
     whole = {raw.strip(b" \0")} if isinstance(raw, bytes) else set()

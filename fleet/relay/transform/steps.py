@@ -23,6 +23,7 @@ from fleet.relay.transform.deidentify import check_deidentify, clean_tail, deide
 from fleet.relay.transform.edit import CannotEditError, check_edit, check_require, edit_elements, require_elements
 from fleet.relay.transform.elements import CannotDeidentifyError
 from fleet.relay.transform.file import Opened, UnreadableInstanceError, open_instance, write_instance
+from fleet.relay.transform.pixels import clean_pixels
 from fleet.relay.values import Quarantine, Route, Transformed
 
 # PS3.5 9.1, but for leading zeros, which devices send; what an edit sets is judged by `transform_edit`.
@@ -81,22 +82,25 @@ def _transform(path_in: Path, path_out: Path, route: Route, key: bytes) -> Trans
         header = opened.header
         require_elements(header, route.require)
         needed = (*_NEEDED, *(keyword for keyword in _KEPT if _has_uid(header, keyword)))
+        cleaned = None
         if route.deidentify:
-            deidentify(header, route.deidentify, key)
+            identity = deidentify(header, route.deidentify, key)
             clean_tail(opened.tail)
+            cleaned = clean_pixels(opened, identity)
         edit_elements(header, route.edit)
         _check_uids(header, needed)
-        write_instance(opened, path_out)
-        return _look_again(path_out, opened, route)
+        write_instance(opened, path_out, cleaned.pieces() if cleaned else None)
+        length = cleaned.length if cleaned else opened.pixels[1] - opened.pixels[0]
+        return _look_again(path_out, opened, route, length)
 
 
-def _look_again(path: Path, written: Opened, route: Route) -> Transformed:
+def _look_again(path: Path, written: Opened, route: Route, length: int) -> Transformed:
     """T75: what was written, read as a receiver would read it."""
     with open_instance(path) as opened:
         header = opened.header
         _check_uids(header, _NEEDED)
-        if opened.pixels[1] - opened.pixels[0] != written.pixels[1] - written.pixels[0]:
-            raise UnreadableInstanceError("what was written has other pixel data than what arrived")
+        if opened.pixels[1] - opened.pixels[0] != length:
+            raise UnreadableInstanceError("what was written has other pixel data than was meant")
         if sorted(header.keys()) != sorted(written.header.keys()):
             raise UnreadableInstanceError("what was written has other elements than were meant")
         if route.deidentify and str(header.get("PatientIdentityRemoved", "")) != "YES":

@@ -22,13 +22,17 @@ _SYSTEM = Path("/etc/ssh")
 @contextmanager
 def open_connector(inventory: Inventory, door: Door) -> Iterator[Connector]:
     """One connection a host, made when it is first needed, all closed at the end."""
-    from fleet.push.pool import ConnectionPool  # these two load paramiko: only verbs that talk to hosts pay
-    from fleet.push.ssh.connector import SshConnector
+    from fleet.push.pool import ConnectionPool, LateConnector  # only verbs that talk to hosts pay
+
+    def make() -> Connector:
+        from fleet.push.ssh.connector import SshConnector  # loads paramiko
+
+        return SshConnector(inventory.hosts, options)
 
     remarks: dict[str, None] = {}
     options = read_ssh_options(door.ssh_config, lambda text: remarks.update({text: None}))
     try:
-        with ConnectionPool(SshConnector(inventory.hosts, options)) as pool:
+        with ConnectionPool(LateConnector(make)) as pool:
             yield pool
     finally:
         tell_remarks(door, remarks)

@@ -90,7 +90,6 @@ class HostFacts:
 
     uid: int = 0
     has_systemctl: bool = True
-    free_kib: int | None = None
     listening: frozenset[int] | None = None
     connections: Mapping[int, int] | None = None
 

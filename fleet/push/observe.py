@@ -56,8 +56,8 @@ def make_observe_script(question: Question) -> Script:
         ("observe_group", question.groups),
     ):
         calls += [format_call(function, index, name) for index, name in enumerate(names)]
-    calls.append("observe_listening")
     if question.ports:
+        calls.append("observe_listening")
         calls.append(format_call("observe_connections", *(f"{port:04X}" for port in question.ports)))
     calls.append("observe_end")
     return Script("observe", format_script("observe", calls), question)

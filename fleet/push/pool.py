@@ -1,12 +1,33 @@
 """One connection a host for a whole run: a connector that keeps what it opened."""
 
 import threading
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
 from fleet.inventory.model import Host
 from fleet.push.script import Script
 from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult, Connector, Transport
+
+
+class LateConnector:
+    """A connector that is made when it is first needed: to make it loads an SSH library, and contacts nobody."""
+
+    def __init__(self, make: Callable[[], Connector]) -> None:
+        self._make = make
+        self._made: Connector | None = None
+        self._lock = threading.Lock()
+
+    def prepare(self) -> Connector:
+        """The connector, made now at the latest."""
+        with self._lock:
+            if self._made is None:
+                self._made = self._make()
+            return self._made
+
+    def open_(self, host: Host, *, deadline_s: float) -> Transport:
+        """As the one that it stands for."""
+        return self.prepare().open_(host, deadline_s=deadline_s)
 
 
 class ConnectionPool:
@@ -31,6 +52,11 @@ class ConnectionPool:
         if older is not None:
             older.close()
         return _Lent(opened)
+
+    def prepare(self) -> None:
+        """What can be done before anybody may be contacted."""
+        if isinstance(self._connector, LateConnector):
+            self._connector.prepare()
 
     def open_new(self, host: Host, *, deadline_s: float) -> Transport:
         """A connection made now, lent from here on; whoever still uses the one before keeps it."""
@@ -58,6 +84,12 @@ class ConnectionPool:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def prepare(connector: Connector) -> None:
+    """Make a connector ready; nobody is contacted."""
+    if isinstance(connector, ConnectionPool):
+        connector.prepare()
 
 
 def open_new(connector: Connector, host: Host, *, deadline_s: float) -> Transport:

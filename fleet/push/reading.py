@@ -41,6 +41,7 @@ class _Notes:
     groups: list[str] = field(default_factory=list)
     pythons: list[tuple[str, str]] = field(default_factory=list)
     undelivered: dict[str, str] = field(default_factory=dict)
+    own: list[str] = field(default_factory=list)
     manifest: Manifest | None = None
     manifest_problem: str = "was not answered"
     facts: HostFacts = field(default_factory=HostFacts)
@@ -132,9 +133,10 @@ def _read_path(notes: _Notes, words: list[str]) -> None:
 def _read_manifest(notes: _Notes, words: list[str]) -> None:
     if words[0] == "absent":
         notes.manifest, notes.manifest_problem = Manifest(), ""
-    elif words[0] == "text":
+    elif words[0] in {"text", "lines"}:
         try:
-            text = decode_blob(words[1], PHASE).decode("ascii")
+            told = decode_blob(words[1], PHASE).decode("ascii") if words[0] == "text" else None
+            text = "".join(f"{line}\n" for line in notes.own) if told is None else told
             notes.manifest, notes.manifest_problem = parse_manifest(text), ""
         except (BrokenManifestError, UnicodeDecodeError) as error:
             notes.manifest_problem = f"is broken: {error}"
@@ -143,6 +145,11 @@ def _read_manifest(notes: _Notes, words: list[str]) -> None:
             "symlink": "is a symbolic link",
             "unreadable": "is no file that the user we log in as can read",
         }[words[0]]
+
+
+def _read_own(notes: _Notes, words: list[str]) -> None:
+    """One line of the manifest, whose words were cut at single spaces."""
+    notes.own.append(" ".join(words))
 
 
 def _read_folder(notes: _Notes, words: list[str]) -> None:
@@ -205,10 +212,6 @@ def _read_systemctl(notes: _Notes, words: list[str]) -> None:
     notes.facts = replace(notes.facts, has_systemctl=words == ["yes"])
 
 
-def _read_free(notes: _Notes, words: list[str]) -> None:
-    notes.facts = replace(notes.facts, free_kib=_number(words[0]))
-
-
 def _read_listening(notes: _Notes, words: list[str]) -> None:
     notes.facts = replace(notes.facts, listening=frozenset(int(word, 16) for word in words))
 
@@ -230,6 +233,7 @@ _READERS: Mapping[str, Callable[[_Notes, list[str]], None]] = {
     "content": _read_content,
     "contents": _read_contents,
     "path": _read_path,
+    "own": _read_own,
     "manifest": _read_manifest,
     "started": _read_started,
     "folder": _read_folder,
@@ -239,7 +243,6 @@ _READERS: Mapping[str, Callable[[_Notes, list[str]], None]] = {
     "undelivered": _read_undelivered,
     "no-user": _read_no_user,
     "no-group": _read_no_group,
-    "free": _read_free,
     "listening": _read_listening,
     "connections": _read_connections,
     "leftover": _read_leftover,

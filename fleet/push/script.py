@@ -17,6 +17,8 @@ from fleet.errors import HostError
 
 HELLO = "fleet-host 1"
 END = "end"
+PLAIN = frozenset(b"\t\n" + bytes(range(0x20, 0x7F)))  # what may stand in a script as it is
+WORD_BYTES = 65_536
 _MARK = "FLEET_EOF"  # an underscore is no letter of base64, nor of a manifest's first words
 
 
@@ -65,6 +67,13 @@ def format_call_with(data: bytes, function: str, *words: object) -> str:
 def format_call_with_text(text: str, function: str, *words: object) -> str:
     """One call with plain lines on its stdin; for texts of our own grammars only."""
     return f"{format_call(function, *words)} <<'{_MARK}'\n{text}{_MARK}"
+
+
+def format_call_with_plain(text: str, function: str, *words: object) -> str:
+    """One call with plain text as its last word, which no process has to decode; too much of it in base64 on stdin."""
+    if len(text) <= WORD_BYTES and all(byte in PLAIN for byte in text.encode()):
+        return format_call(function, *words, text)
+    return format_call_with(text.encode(), function, *words)
 
 
 def split_path(path: str) -> tuple[str, str]:

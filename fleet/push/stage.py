@@ -7,6 +7,8 @@ from fleet.errors import HostError
 from fleet.plan.steps import HostPlan, MakeFolder, RunCheck, WriteFile
 from fleet.push.lock import UNNAMED, Lease, encode_owner, parse_lease
 from fleet.push.script import (
+    PLAIN,
+    WORD_BYTES,
     Script,
     decode_text,
     format_call,
@@ -20,8 +22,6 @@ from fleet.push.transport import CommandResult
 
 # sysexits.h EX_TEMPFAIL, timeout(1), and 128 + a signal: the product could not tell.
 _INCONCLUSIVE = {"75", "124", "none"}
-_PLAIN = frozenset(b"\t\n" + bytes(range(0x20, 0x7F)))
-_WORD_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _stage(folder: str, writes: Sequence[tuple[int, WriteFile]], private: Contai
 
 def _content(index: int, name: str, content: bytes, *, is_public: bool) -> str:
     """Plain text is a word of the script, which its shell writes by itself; anything else travels as base64."""
-    if is_public and len(content) <= _WORD_BYTES and all(byte in _PLAIN for byte in content):
+    if is_public and len(content) <= WORD_BYTES and all(byte in PLAIN for byte in content):
         return format_call("stage_text", index, name, content.decode("ascii"))
     return format_call_with(content, "stage_bytes", index, name)
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from fleet.plan.decide import make_handler_name
-from fleet.plan.manifest import format_manifest
+from fleet.plan.manifest import Manifest, format_manifest
 from fleet.plan.steps import (
     DaemonReload,
     EnableUnit,
@@ -21,11 +21,12 @@ from fleet.plan.steps import (
 )
 from fleet.push.lock import UNNAMED, parse_lease
 from fleet.push.script import (
+    WORD_BYTES,
     FileStep,
     Script,
     decode_text,
     format_call,
-    format_call_with,
+    format_call_with_plain,
     format_call_with_text,
     format_script,
     group_by_folder,
@@ -70,13 +71,13 @@ def make_switch_script(plan: HostPlan, settings: SwitchSettings | None = None) -
     touched = group_by_folder((index, step) for index, step in steps if isinstance(step, WriteFile | RemoveFile))
     written = group_by_folder((index, step) for index, step in steps if isinstance(step, WriteFile))
     calls += [_call_for_each("expect_files", folder, touching, _expected) for folder, touching in touched]
-    calls += [_call_for_each("expect_staged", folder, writes, _staged) for folder, writes in written]
     calls += [_call_for_each("keep_files", folder, touching, _kept) for folder, touching in touched]
     if chosen.window_s is not None:
         calls += _arm(plan, chosen, chosen.window_s)
     calls.append("keep_manifest")
-    calls.append(format_call_with_text(format_manifest(plan.during), "put_manifest"))
-    calls += [format_call("forget_started", name) for name in list_owing(plan)]
+    calls.append(_with_manifest(plan.during, "put_manifest"))
+    owing = list_owing(plan)
+    calls += [format_call("forget_started", *owing)] if owing else []
     calls += [_call_for_each("rename_files", folder, writes, _named) for folder, writes in written]
     calls += [format_call("stop_unit", index, step.unit) for index, step in steps if isinstance(step, StopUnit)]
     calls += [
@@ -87,7 +88,7 @@ def make_switch_script(plan: HostPlan, settings: SwitchSettings | None = None) -
     calls.append("settle_files")
     for index, step in steps:
         calls += _run(index, step)
-    after = format_call_with_text(format_manifest(plan.after), "put_manifest")
+    after = _with_manifest(plan.after, "put_manifest")
     calls += [f'[ -n "$broken" ] || {after}', format_call("switch_end", (chosen.window_s or 0) + _AFTERWARDS_S)]
     return Script("switch", format_script("switch", calls, "lock", "arm"), plan)
 
@@ -98,9 +99,14 @@ def _arm(plan: HostPlan, chosen: SwitchSettings, window_s: int) -> Iterator[str]
         yield format_call("arm_unit", unit)
     for name in list_owing(plan):
         yield format_call("arm_record", name)
-    yield format_call_with_text(format_manifest(plan.during), "arm_during")
+    yield _with_manifest(plan.during, "arm_during")
     program = format_revert_program(plan, chosen.token, chosen.owner)
-    yield format_call_with(program.encode("ascii"), "arm_end", window_s)
+    yield format_call_with_plain(program, "arm_end", window_s)
+
+
+def _with_manifest(manifest: Manifest, function: str) -> str:
+    text = format_manifest(manifest)
+    return format_call(function, text) if len(text) <= WORD_BYTES else format_call_with_text(text, function)
 
 
 def _call_for_each(
@@ -120,11 +126,8 @@ def _named(index: int, step: WriteFile | RemoveFile) -> tuple[object, ...]:
 def _expected(index: int, step: WriteFile | RemoveFile) -> tuple[object, ...]:
     before = step.before
     seen = (before.digest, f"{before.mode:o}", before.owner or "-") if before else ("absent", "-", "-")
-    return *_named(index, step), *seen
-
-
-def _staged(index: int, step: WriteFile) -> tuple[object, ...]:
-    return *_named(index, step), step.after.digest
+    staged = step.after.digest if isinstance(step, WriteFile) else "-"
+    return *_named(index, step), *seen, staged
 
 
 def _kept(index: int, step: WriteFile | RemoveFile) -> tuple[object, ...]:
@@ -146,7 +149,7 @@ def _run(index: int, step: Step) -> Iterator[str]:
             yield format_call("run_unit", index, step.unit, step.restart_token, step.reload_token, "reload")
         case RunHandler():
             name = make_handler_name(step.command)
-            yield format_call_with(step.command.encode(), "run_handler", index, name, step.token)
+            yield format_call_with_plain(step.command, "run_handler", index, name, step.token)
         case _:
             return
 

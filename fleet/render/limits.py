@@ -14,7 +14,7 @@ import select
 import signal
 import sys
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, NoReturn
@@ -48,13 +48,18 @@ def render_fleet_limited(
     only: Collection[str] | None = None,
     programs: Mapping[str, Program] = NO_PROGRAMS,
     limits: Limits = Limits(),
+    meanwhile: Callable[[], object] | None = None,
 ) -> Rendered:
-    """As `render_fleet`, but a template that knows no bounds costs its own host only."""
+    """As `render_fleet`, but a template that knows no bounds costs its own host only.
+
+    `meanwhile` is done here while the child works: a second processor would stand idle.
+    """
     rendered: dict[str, RenderedHost] = {}
     problems: list[Problem] = []
     left = [name for name in inventory.hosts if only is None or name in only]
     while left:
-        batch = _Batch(inventory, peers, template_folder, programs, tuple(left), limits)
+        batch = _Batch(inventory, peers, template_folder, programs, tuple(left), limits, meanwhile)
+        meanwhile = None
         for name, host, found in batch.results():
             left.remove(name)
             problems += found
@@ -82,6 +87,7 @@ class _Batch:
     programs: Mapping[str, Program]
     names: tuple[str, ...]
     limits: Limits
+    meanwhile: Callable[[], object] | None = None
     died_at: str | None = None
     death: str = ""
 
@@ -92,6 +98,8 @@ class _Batch:
         ended = False
         said = ""
         try:
+            if self.meanwhile is not None:
+                self.meanwhile()
             for message in self._messages(reader):
                 if "begin" in message:
                     current = message["begin"]
@@ -214,8 +222,10 @@ def _allow_more(cpu_s: int) -> None:
 def _end(child: int) -> int:
     """The child's status; one that still runs (its words were not wanted any more) is killed first."""
     pid, status = os.waitpid(child, os.WNOHANG)
-    if pid == 0:
-        select.select([], [], [], 0.05)
+    for _ in range(50):
+        if pid != 0:
+            return status
+        select.select([], [], [], 0.001)  # it has said its last word, and is about to end
         pid, status = os.waitpid(child, os.WNOHANG)
     if pid == 0:
         os.kill(child, signal.SIGKILL)

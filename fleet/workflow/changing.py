@@ -6,6 +6,7 @@ meant has exactly one outcome in the end; a host that was never begun is `not_re
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from fleet.errors import EmptySelection, UsageError
 from fleet.events import Event, HostPhase, ItemFinished, Notice, Observer, StageStarted
@@ -20,6 +21,7 @@ from fleet.push.apply import ApplySettings, Confirmation, Hear, apply_batch
 from fleet.push.lock import Claim
 from fleet.push.observe import HostReading, ObserveSettings, observe_fleet
 from fleet.push.outcome import HostOutcome, Outcome
+from fleet.push.pool import prepare
 from fleet.push.transport import Connector
 from fleet.render.artifacts import RenderedHost
 from fleet.workflow.asking import prove_members
@@ -134,7 +136,7 @@ def plan_hosts(
 
     With a `concealer` what was read is pinned, so that the plan can be kept.
     """
-    rendered = render_hosts(reading, context, [host.name for host in hosts])
+    rendered = render_hosts(reading, context, [host.name for host in hosts], partial(prepare, connector))
     if held is not None:
         held.check_rendered(rendered.values())
     pairs = [(host, rendered[host.name]) for host in hosts]

@@ -1,6 +1,6 @@
 """render: what each host should hold, in a child process under limits of time and memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from fleet.errors import ClosedInventory, InvalidInventory
@@ -24,8 +24,13 @@ def read_with_templates(context: Context) -> Reading:
     return replace(reading, problems=tuple(problems))
 
 
-def render_hosts(reading: Reading, context: Context, names: Sequence[str] | None = None) -> Mapping[str, RenderedHost]:
-    """What the named hosts (all of them without names) should hold.
+def render_hosts(
+    reading: Reading,
+    context: Context,
+    names: Sequence[str] | None = None,
+    meanwhile: Callable[[], object] | None = None,
+) -> Mapping[str, RenderedHost]:
+    """What the named hosts (all of them without names) should hold; `meanwhile` is done while the child works.
 
     Raises `InvalidInventory` where a value cannot be carried or a template is at fault, `ClosedInventory` where only a
     vault password is missing: nothing is contacted.
@@ -39,6 +44,7 @@ def render_hosts(reading: Reading, context: Context, names: Sequence[str] | None
         template_folder=context.templates,
         only=names,
         programs=read_programs(reading.inventory),
+        meanwhile=meanwhile,
     )
     if problems and all(problem.code == SEALED_CODE for problem in problems):
         raise ClosedInventory(tuple(problems))

@@ -32,13 +32,14 @@ def read(root: Path) -> dict[str, str]:
 
 def list_cuts(script: Script) -> list[int]:
     """Positions in the text between two calls of `__run`."""
-    start = script.text.rindex("\n__run() {\n") + len("\n__run() {\n")
+    start = script.text.index("\n__run() {\n") + len("\n__run() {\n")
     stop = script.text.rindex("\n}\n__run")
     cuts, position, inside, quoted = [start], start, False, False
     for line in script.text[start:stop].split("\n"):
         position += len(line) + 1
         inside = line.endswith("<<'FLEET_EOF'") or (inside and line != "FLEET_EOF")
-        quoted ^= not inside and line.count("'") % 2 == 1  # a file's text is one word of many lines
+        # A file's text, or the way back as a program, is one word of many lines.
+        quoted ^= not inside and line.replace("'\"'\"'", "").count("'") % 2 == 1
         if not inside and not quoted:
             cuts.append(position)
     return cuts

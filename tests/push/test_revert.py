@@ -319,6 +319,7 @@ def test_a_revert_gives_exactly_the_state_before(rendered: RenderedHost, host: F
         plan = make_host_plan(rendered, observe_host(rendered, transport, deadline_s=30), adopt=True)
         (Path(folder) / "var/lib/fleet/started").mkdir(exist_ok=True, mode=0o755)
         (Path(folder) / "var/lib/fleet/started").chmod(0o755)
+        (Path(folder) / "var/lib/fleet/was-started").mkdir(exist_ok=True, mode=0o700)
         before = state(Path(folder))
         calls: list[str] = []
 

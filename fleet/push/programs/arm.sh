@@ -39,7 +39,8 @@ arm_begin_in() {
   put_line "$new/token" "$token" && put_line "$new/say.confirm" confirm \
     && put_line "$new/say.revert" revert && put_line "$new/reverted" "$token reverted -" \
     && put_line "$new/failed" "$token failed -" && put_line "$new/pid" "$$ $(begun_at $$)" || return 1
-  if [ -f "$state/manifest" ]; then cp -p "$state/manifest" "$new/manifest"; fi
+  # Who replaces a manifest does so by a rename.
+  [ ! -f "$state/manifest" ] || ln "$state/manifest" "$new/manifest" 2>/dev/null || cp -p "$state/manifest" "$new/manifest"
 }
 
 arm_unit() {
@@ -50,28 +51,34 @@ arm_unit() {
 
 arm_record() {
   [ -z "$failed" ] && [ -f "$state/started/$1" ] || return 0
-  err=$(cp -p "$state/started/$1" "$new/started/$1" 2>&1) || fail arm - "$err"
+  IFS= read -r line <"$state/started/$1"
+  umask 022
+  err=$(put_line "$new/started/$1" "$line" 2>&1) || fail arm - "$err"
+  umask 077
 }
 
-# The manifest that names old and new files on stdin: for a way back that does not succeed altogether.
+# The manifest that names old and new files, given or on stdin: for a way back that does not succeed altogether.
 arm_during() {
   [ -z "$failed" ] || return 0
-  err=$({ cat >"$new/during" && chmod 644 "$new/during"; } 2>&1) || fail arm - "$err"
+  umask 022
+  err=$(if [ $# = 0 ]; then cat >"$new/during"; else put_text "$new/during" "$1"; fi 2>&1) || fail arm - "$err"
+  umask 077
 }
 
-# seconds, the program on stdin
+# seconds, the program, which may be in base64 on stdin
 arm_end() {
   [ -z "$failed" ] || return 0
   armed=yes
-  err=$(arm_end_in "$1" 2>&1) && return 0
+  err=$(arm_end_in "$@" 2>&1) && return 0
   fail arm - "$err"
   rm -rf "$new"
 }
 
 arm_end_in() {
-  base64 -d >"$new/run" && [ "$(tail -n 1 "$new/run")" = 'exit 0' ] || { echo 'short write'; return 1; }
-  sync_path "$new/run" && mv -f "$new" "$state/revert" && sync_path "$state" || return 1
-  [ -n "$root" ] || put_boot_unit || return 1
+  if [ $# -ge 2 ]; then put_text "$new/run" "$2"; else base64 -d >"$new/run"; fi \
+    && [ "$(tail -n 1 "$new/run")" = 'exit 0' ] || { echo 'short write'; return 1; }
+  sync_path "$new/run" && mv -f "$new" "$state/revert" || return 1
+  if [ -z "$root" ]; then put_boot_unit; else sync_path "$state"; fi || return 1
   start_timer "$1"
 }
 
@@ -84,7 +91,7 @@ ConditionPathExists=$state/revert/run
 [Service]
 Type=oneshot
 ExecStart=/bin/sh $state/revert/run boot" \
-    && ln -sf "$boot_unit" "$boot_link" && sync_path "${boot_link%/*}" "${boot_unit%/*}"
+    && ln -sf "$boot_unit" "$boot_link" && sync_path "$state" "${boot_link%/*}" "${boot_unit%/*}"
 }
 
 start_timer() {
@@ -118,11 +125,12 @@ disarm() {
   armed=
   token=
   read -r token 2>/dev/null <"$state/revert/token"
-  [ -n "$root" ] || rm -f "$boot_link" "$boot_unit"
   clean_stage "$state/revert/staging"
   # What could not be removed now is left to the next run.
   [ ! -f "$state/revert/staging" ] || cat "$state/revert/staging" >>"$state/staging"
   [ ! -e "$state/revert.done" ] || rm -rf "$state/revert.done"
-  mv -f "$state/revert" "$state/revert.done" 2>/dev/null && rm -rf "$state/revert.done"
+  set -- "$state/revert.done"
+  [ -n "$root" ] || set -- "$@" "$boot_link" "$boot_unit"
+  mv -f "$state/revert" "$state/revert.done" 2>/dev/null && rm -rf "$@"
   [ -n "$root" ] || [ -z "$token" ] || "$systemctl" stop "fleet-revert-$token.timer" >/dev/null 2>&1 </dev/null
 }

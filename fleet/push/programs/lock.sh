@@ -1,7 +1,8 @@
 # One apply at a time on a host: a lease, counted in seconds of this host's own uptime, so that no two clocks
 # are ever compared. It lives below /run, which a restart empties. Generations only grow while a lease stands:
 # link(2) makes the next one whole or not at all, so of many who try one wins; whoever finds a higher one than
-# his own has lost.
+# his own has lost. A script that works under a lease is its own heartbeat: while its process lives the lease stands,
+# and when it is killed the lease is free.
 
 lock_ttl=30
 
@@ -9,7 +10,6 @@ lock_begin() {
   lock=$root/run/fleet
   [ -d "$root/run" ] || [ -z "$root" ] || mkdir "$root/run"
   [ -d "$root/run" ] || lock=$state/run
-  beating=
   boot=-
   read -r boot </proc/sys/kernel/random/boot_id || boot=-
   [ -d "$lock" ] || mkdir -p "$lock" || return 1
@@ -17,13 +17,18 @@ lock_begin() {
   is_ours "$lock" || { echo "$lock belongs to somebody else"; return 1; }
 }
 
-# When process $1 began, in ticks since boot: field 22 of proc_pid_stat(5). Numbers of processes come again.
-begun_at() {
+# When process $1 began, in ticks since boot: field 22 of proc_pid_stat(5). Numbers of processes come again, and one
+# that is dead keeps its number until somebody has asked how it ended.
+find_birth() {
+  birth=
   read -r line 2>/dev/null <"/proc/$1/stat" || return 1
   set -- ${line##*) }
+  case $1 in Z | X) return 1 ;; esac
   shift 19
-  printf '%s' "$1"
+  birth=$1
 }
+
+begun_at() { find_birth "$1" && printf '%s' "$birth"; }
 
 read_clock() {
   clock=/proc/uptime
@@ -51,7 +56,11 @@ is_free() {
   [ "$generation" != 0 ] || return 0
   case $id in '' | free) return 0 ;; esac
   [ "$lease_boot" = "$boot" ] || return 0
-  [ "${holder:--}" = - ] || [ "$(begun_at "$holder")" = "$began" ] || return 0
+  if [ "${holder:--}" != - ]; then
+    find_birth "$holder"
+    [ "$birth" = "$began" ] || return 0
+    [ -z "$began" ] || { renewed=$now; return 1; }
+  fi
   [ $((now - renewed)) -gt "$ttl" ]
 }
 
@@ -68,27 +77,30 @@ take_lock() {
     fi
     is_free || return 1
     mine=$lock/lease.$((generation + 1))
-    put_line "$lock/take.$$" "$1 $boot $now $now $2 $3 $$ $(begun_at $$)" || return 2
+    find_birth $$
+    put_line "$lock/take.$$" "$1 $boot $now $now $2 $3 $$ $birth" || return 2
     if ln "$lock/take.$$" "$mine" 2>/dev/null; then
-      rm -f "$lock/take.$$"
       find_lease
       if [ "$lock/lease.$generation" = "$mine" ]; then
-        for each in "$lock"/lease.*; do [ "$each" = "$mine" ] || rm -f "$each"; done
+        set -- "$lock/take.$$"
+        for each in "$lock"/lease.*; do [ "$each" = "$mine" ] || set -- "$@" "$each"; done
+        rm -f "$@"
         return 0
       fi
-      rm -f "$mine"
+      rm -f "$mine" "$lock/take.$$"
     fi
   done
   rm -f "$lock/take.$$"
   return 2
 }
 
-# id seconds [wait]: the heartbeat. Only a lease that has not run out is written over; one that has is taken anew.
+# id seconds [wait]: heard of now. Only a lease that has not run out is written over; one that has is taken anew.
 renew_lock() {
   read_clock
   find_lease
   [ "$id" = "$1" ] || return 1
-  working="$$ $(begun_at $$)"
+  find_birth $$
+  working="$$ $birth"
   [ "${3-}" != wait ] || working='- -'
   printf '%s %s %s %s %s %s %s\n' "$1" "$boot" "$since" "$now" "$2" "$owner" "$working" >"$lock/beat.$$" || return 1
   if is_free; then
@@ -99,28 +111,11 @@ renew_lock() {
   fi
 }
 
-# id: keep it fresh while this shell lives; a shell that is killed stops it within seconds.
-beat_lock() {
-  (
-    while sleep 5 && kill -0 $$; do renew_lock "$1" "$lock_ttl" || break; done
-  ) >/dev/null 2>&1 </dev/null &
-  beating=$!
-}
-
-stop_beating() {
-  [ -n "$beating" ] || return 0
-  # A heartbeat whose ancestors ignored SIGTERM ignores it too (POSIX sh, trap).
-  kill -9 "$beating" 2>/dev/null
-  wait "$beating" 2>/dev/null
-  beating=
-}
-
 # id: given back; nothing stays behind that says otherwise.
 release_lock() {
-  stop_beating
   find_lease
-  [ "$id" = "$1" ] || return 0
-  echo free >"$lock/beat.$$" && mv -f "$lock/beat.$$" "$lock/lease.$generation"
+  # In its place: empty, as it is for a moment, means the same.
+  [ "$id" != "$1" ] || echo free >"$lock/lease.$generation"
 }
 
 # Who holds it: id, seconds since it was taken, since it was last renewed, until it runs out, owner, and whether a

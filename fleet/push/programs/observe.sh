@@ -10,6 +10,8 @@ observe_begin() {
   next=0
   sending=
   sends=
+  sent=0
+  own_units=
 }
 
 # index path digest-as-rendered of each: one look at all that are plain files, at anything else by itself
@@ -91,7 +93,7 @@ observe_content() {
 tell_file() {
   say "file $1 file $5 $6 $7 $8 $4"
   [ "$4" != "$3" ] && [ "$7" = 1 ] && [ "$8" -le 1048576 ] && [ "$8" -le "$send_left" ] || return 0
-  send_left=$((send_left - $8))
+  send_left=$((send_left - $8)) sent=$((sent + $8))
   sending="$sending,$1" sends="$sends .$2"
 }
 
@@ -99,12 +101,16 @@ tell_file() {
 send_contents() {
   [ -n "$sending" ] || return 0
   printf 'contents %s ' "${sending#,}"
-  (cd -P "${root:-/}" && cat $sends 2>/dev/null) | base64 | tr -d '\n'
+  if [ $sent -gt 65536 ]; then
+    (cd -P "${root:-/}" && cat $sends 2>/dev/null) | base64 | tr -d '\n'
+  else
+    printf '%s' $( (cd -P "${root:-/}" && cat $sends 2>/dev/null) | base64)
+  fi
   printf '\n'
-  sending= sends=
+  sending= sends= sent=0
 }
 
-# What is ours, and the files of ours that nobody asked for.
+# What is ours, and the files of ours that nobody asked for. A manifest as we write it is told line by line.
 observe_manifest() {
   if [ -L "$state" ] || [ -L "$state/manifest" ]; then
     say 'manifest symlink'
@@ -113,17 +119,41 @@ observe_manifest() {
   elif [ ! -f "$state/manifest" ] || [ ! -r "$state/manifest" ]; then
     say 'manifest unreadable'
   else
-    printf 'manifest text '
-    head -c 4194304 "$state/manifest" | base64 | tr -d '\n'
-    printf '\n'
-    while read -r word digest mode owner path; do
-      [ "$word" = file ] && is_plain_path "$path" || continue
-      case $known in *" $path "*) continue ;; esac
-      say "path $next $path"
-      observe_files "$next" "$path" none
+    strange= others= lines=0
+    while IFS= read -r line || { [ -n "$line" ] && strange=yes; }; do
+      lines=$((lines + 1))
+      case $line in *[!A-Za-z0-9._@+:,=~/' '-]*) strange=yes ;; esac
+      [ -n "$strange" ] || [ $lines -gt 20000 ] || say "own $line"
+      find_ours "$line"
     done <"$state/manifest"
+    if [ -n "$strange" ] || [ $lines = 0 ] || [ $lines -gt 20000 ]; then
+      printf 'manifest text '
+      head -c 4194304 "$state/manifest" | base64 | tr -d '\n'
+      printf '\n'
+    else
+      say 'manifest lines'
+    fi
+    for other in $others; do
+      say "path $next $other"
+      observe_files "$next" "$other" none
+    done
   fi
   [ ! -e "$state/staging" ] && [ ! -e "$state/manifest.before" ] || say leftover
+}
+
+# a line of the manifest: files that nobody asked for, and units
+find_ours() {
+  case $1 in
+    'file '*)
+      path=${1##* }
+      is_plain_path "$path" || return 0
+      case "$known$others " in *" $path "*) ;; *) others="$others $path" ;; esac
+      ;;
+    'unit '*)
+      unit=${1#unit }
+      case $unit in '' | -* | *[!A-Za-z0-9:_.@-]*) ;; *) own_units="$own_units $unit" ;; esac
+      ;;
+  esac
 }
 
 observe_started() {
@@ -149,13 +179,9 @@ observe_folder() {
 # units to look at; those of the manifest come on top
 observe_units() {
   [ -n "$systemctl" ] || return 0
-  if [ -f "$state/manifest" ] && [ -r "$state/manifest" ]; then
-    while read -r word unit rest; do
-      [ "$word" = unit ] || continue
-      case $unit in '' | -* | *[!A-Za-z0-9:_.@-]*) continue ;; esac
-      case " $* " in *" $unit "*) ;; *) set -- "$@" "$unit" ;; esac
-    done <"$state/manifest"
-  fi
+  for unit in $own_units; do
+    case " $* " in *" $unit "*) ;; *) set -- "$@" "$unit" ;; esac
+  done
   for unit in "$@"; do
     shown=$("$systemctl" show --property=LoadState,ActiveState,UnitFileState,NeedDaemonReload,NRestarts \
       "$unit" </dev/null 2>&1)
@@ -186,15 +212,14 @@ sys.exit(sys.version_info < (3, 11))' </dev/null 2>/dev/null) || say "no-python 
 # wanted units. A relay that would be removed is asked what its spool still holds; by its unit's own words, since
 # nobody renders it any more.
 observe_unwanted_relays() {
-  [ -f "$state/manifest" ] && [ -r "$state/manifest" ] || return 0
-  while read -r word unit rest; do
-    case $unit in *[!A-Za-z0-9:_.@-]*) continue ;; fleet-relay-*.service) ;; *) continue ;; esac
+  for unit in $own_units; do
+    case $unit in fleet-relay-*.service) ;; *) continue ;; esac
     case " $* " in *" $unit "*) continue ;; esac
     file=$root/etc/systemd/system/$unit
-    [ "$word" = unit ] && [ -f "$file" ] && [ ! -L "$file" ] || continue
+    [ -f "$file" ] && [ ! -L "$file" ] || continue
     command=$(sed -n 's/^ExecStart=\(.*\) run \(.*\)$/\1 left \2/p' "$file")
     left=$(sh -c "exec $command" </dev/null 2>&1) || say "undelivered $unit $(blob "${left:-it did not say}")"
-  done <"$state/manifest"
+  done
 }
 
 # list-file name: in /etc/passwd or /etc/group, or wherever the host's name service looks.
@@ -246,8 +271,4 @@ observe_connections() {
   done
 }
 
-observe_end() {
-  # Seven words of a heading, then device, size, used and free (POSIX df -P).
-  free=$(df -Pk "$root/etc" 2>/dev/null) && set -- $free && [ $# -ge 11 ] && say "free ${11}"
-  say end
-}
+observe_end() { say end; }

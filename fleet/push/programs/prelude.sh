@@ -28,7 +28,7 @@ begin() {
   if [ -n "$root" ] || [ -d /sys/fs/selinux ]; then selinux=yes; fi
   printf 'fleet-host 1\n'
   lacks=
-  for tool in base64 cat chmod chown cp df head id ln mkdir mktemp mv rm rmdir sha256sum sleep stat sync tail tr; do
+  for tool in base64 cat chmod chown cp head id ln mkdir mktemp mv rm rmdir sha256sum sleep stat sync tail tr; do
     command -v "$tool" >/dev/null 2>&1 || lacks="$lacks $tool"
   done
   [ -z "$lacks" ] || { printf 'lacks%s\nend\n' "$lacks"; exit 0; }
@@ -36,8 +36,12 @@ begin() {
 
 # Who we are in effect (proc_pid_status(5)), as id(1) would say.
 find_uid() {
-  while read -r key real uid rest; do
-    case $key in Uid:) return ;; esac
+  gid=
+  while read -r key real effective rest; do
+    case $key in
+      Uid:) uid=$effective ;;
+      Gid:) gid=$effective; return ;;
+    esac
   done 2>/dev/null </proc/self/status
   uid=$(id -u)
 }
@@ -47,8 +51,8 @@ say() { printf '%s\n' "$*"; }
 # Any text as one word.
 blob() {
   [ -n "$1" ] || { printf %s -; return; }
-  blob_=$(printf '%s' "$1" | base64 | tr -d '\n')
-  printf '%s' "${blob_:--}"
+  blob_=$(printf '%s' "$1" | base64)
+  printf '%s' ${blob_:--}
 }
 
 # fsync(2) of one file or folder where sync(1) can, of everything where it cannot.
@@ -56,6 +60,9 @@ sync_path() { sync "$@" 2>/dev/null || sync; }
 
 # Whether path $1 is ours.
 is_ours() { [ -O "$1" ] 2>/dev/null || [ "$(stat -c %u "$1")" = "$uid" ]; }
+
+# file text: cat says why it could not write; the printf of some shells does not.
+put_text() { { printf '%s' "$2" >"$1"; } 2>/dev/null || printf '%s' "$2" | cat >"$1"; }
 
 # file line: cat says why it could not write; the printf of some shells does not.
 put_line() { { printf '%s\n' "$2" >"$1"; } 2>/dev/null || printf '%s\n' "$2" | cat >"$1"; }
@@ -88,17 +95,21 @@ enter_folder() {
 
 # Goes into our own folder beside the targets in $1: same filesystem, ours alone.
 enter_stage() {
+  step_into_stage "$1" || return 1
+  # A set-group-id folder hands its bit down to the folders made in it.
+  case $(stat -c '%u %a' .) in "$uid 700" | "$uid 2700") return 0 ;; esac
+  echo "$1/.fleet-stage is not ours alone" >&2
+  return 1
+}
+
+# The same, whosever it is.
+step_into_stage() {
   enter_folder "$1" || return 1
   above=${here%/}
   [ ! -L ./.fleet-stage ] || { echo "$1/.fleet-stage is a symbolic link" >&2; return 1; }
   cd -P ./.fleet-stage || return 1
   here=$PWD
-  if [ "$here" = "$above/.fleet-stage" ]; then
-    # A set-group-id folder hands its bit down to the folders made in it.
-    case $(stat -c '%u %a' .) in "$uid 700" | "$uid 2700") return 0 ;; esac
-  fi
-  echo "$1/.fleet-stage is not ours alone" >&2
-  return 1
+  [ "$here" = "$above/.fleet-stage" ] || { echo "$1/.fleet-stage is not ours alone" >&2; return 1; }
 }
 
 # index name digest of each that is staged here: `names`, and in `sums` what sha256sum(1) must say of them
@@ -153,15 +164,21 @@ is_plain_path() {
 }
 
 # Removes what staged folders an earlier run left; the list (ours, or the one given) says where. It stays as long as
-# one of ours could not be removed.
+# one of ours could not be removed. `inside` is one that we are in; with `spent` goes what was kept
+# to go back by.
 clean_stage() {
-  list=${1:-$state/staging}
-  [ -f "$list" ] || return 0
-  left=
-  while read -r folder; do
+  list=${1:-$state/staging} left=
+  [ ! -f "$list" ] || while read -r folder; do
     is_plain_path "$folder" || [ "$folder" = / ] || continue
-    (enter_stage "${folder%/}" 2>/dev/null || exit 0; cd -P .. && rm -rf ./.fleet-stage) || left=yes
+    (
+      [ "${inside-}" = "${folder%/}/" ] || enter_stage "${folder%/}" 2>/dev/null || exit 0
+      cd -P .. && rm -rf ./.fleet-stage
+    ) || left=yes
   done <"$list"
-  [ -n "$left" ] || rm -rf "$list"
-  rm -rf "$state"/check.*
+  if [ -n "$left" ] || [ ! -f "$list" ]; then set --; else set -- "$list"; fi
+  for each in "$state"/check.*; do [ ! -e "$each" ] || set -- "$@" "$each"; done
+  [ -z "${spent-}" ] || for each in "$state/manifest.before" "$state"/was-started/*; do
+    [ ! -e "$each" ] || set -- "$@" "$each"
+  done
+  [ $# = 0 ] || rm -rf "$@"
 }

@@ -27,7 +27,6 @@ revert_begin() {
     exit 0
   fi
   go_alone
-  [ -n "${FLEET_LEASE-}" ] || [ -z "$lease" ] || beat_lock "$lease"
   stop_switch
 }
 
@@ -120,7 +119,7 @@ holds() {
 clean_staged() {
   clean_stage "$state/revert/staging"
   clean_stage
-  rm -rf "$state/manifest.before" "$state/was-started"
+  rm -rf "$state/manifest.before" "$state"/was-started/*
 }
 
 # path: a folder that this run made, while it is empty
@@ -194,9 +193,10 @@ revert_end() {
     [ -n "$deaf" ] && echo "$token $word" >"$state/reverted.new" || word='reverted -'
     [ -s "$state/reverted.new" ] || ln -f "$state/revert/reverted" "$state/reverted.new"
   fi 2>/dev/null
+  # mv(1) may leave both of two names of one file, which is what a run that was killed after this makes them.
   mv -f "$state/reverted.new" "$state/reverted"
+  [ ! -e "$state/reverted.new" ] || rm -f "$state/reverted.new"
   disarm
-  stop_beating
   end_lease
   say "$token $word"
 }

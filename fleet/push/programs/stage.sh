@@ -8,7 +8,6 @@ stage_begin() {
   begin
   failed=
   made=
-  beating=
   claim_host || return 0
   if [ "$way" != - ] && ! has_way_back; then
     say no-way-back
@@ -27,7 +26,6 @@ claim_host() {
     1) say_lease locked; failed=lock; return 1 ;;
     *) say "failed lock - $(blob "$err")"; failed=lock; return 1 ;;
   esac
-  beat_lock "$lease"
   [ -d "$state/revert" ] && [ ! -L "$state" ] || return 0
   settled=$(FLEET_LEASE=$lease sh "$state/revert/run" settle </dev/null 2>&1)
   case $settled in
@@ -42,7 +40,7 @@ prepare_state() {
   done
   [ ! -L "$state" ] || { echo "$state is a symbolic link"; return 1; }
   is_ours "$state" || { echo "$state belongs to somebody else"; return 1; }
-  for folder in previous originals; do
+  for folder in previous originals was-started; do
     [ -d "$state/$folder" ] || mkdir "$state/$folder" || return 1
   done
   [ -d "$state/started" ] || mkdir -m 755 "$state/started" || return 1
@@ -114,9 +112,15 @@ stage_whole() {
   done
 }
 
+# files that we have just written: root's by birth, where they are to be
+are_root_s() {
+  [ "$gid $owner" = '0 root:root' ] || return 1
+  for each in "$@"; do [ -O "$each" ] && [ -G "$each" ] || return 1; done
+} 2>/dev/null
+
 make_whole() {
   list_staged "$@"
-  if [ "$uid" = 0 ]; then chown "$owner" $names || return 1; fi
+  if [ "$uid" = 0 ] && ! are_root_s $names; then chown "$owner" $names || return 1; fi
   chmod "$mode" $names || return 1
   for each in $names; do keep_context "$below" "${each##*/}" "$each" || return 1; done
   # The list of where they lie goes first: after a power cut it must not know less than the disk.
@@ -144,7 +148,6 @@ run_check() {
 
 # seconds for which the lease outlives this script, until the switch takes over
 stage_end() {
-  stop_beating
   if [ "$failed" = lock ]; then
     say failed
   elif [ -n "$failed" ]; then

@@ -16,12 +16,12 @@ switch_begin() {
   folders=
   stopped=
   kept=
-  if lock_begin 2>/dev/null && renew_lock "$lease" "$lock_ttl"; then
-    beat_lock "$lease"
-  else
-    say_lease lost
-    failed=lock
-  fi
+  outside=$PWD
+  inside=
+  spent=
+  lock_begin 2>/dev/null && renew_lock "$lease" "$lock_ttl" && return 0
+  say_lease lost
+  failed=lock
 }
 
 fail() {
@@ -29,51 +29,68 @@ fail() {
   failed=$1
 }
 
-# folder, then index name digest|absent mode owner of each: live files are what the plan saw, or nothing happens.
+# folder, then index name digest|absent mode owner staged|- of each: live files are what the plan saw, and staged ones
+# are still those that were checked, or nothing happens.
 expect_files() {
   [ "$failed" != lock ] || return 0
   folder=$1
   shift
-  (enter_folder "$folder" && are_as_planned "$@") 2>/dev/null && return 0
-  while [ $# -ge 5 ]; do
-    expect_file "$1" "$folder" "$2" "$3" "$4" "$5"
-    shift 5
+  are_as_planned "$folder" "$@" 2>/dev/null && return 0
+  inside=
+  for each in live staged; do expect_each "$each" "$@"; done
+}
+
+# We stay in the stage of the folder, held by its inode.
+are_as_planned() {
+  inside=
+  step_into_stage "$1" && is_ours . || return 1
+  entered=$1/
+  shift
+  names= news= sums= newsums= metas= format='%a %U:%G'
+  [ -z "$root" ] || [ "$uid" = 0 ] || format='%a -'
+  while [ $# -ge 6 ]; do
+    [ ! -L "../$2" ] || return 1
+    if [ "$3" = absent ]; then
+      [ ! -e "../$2" ] || return 1
+    else
+      [ -f "../$2" ] || return 1
+      names="$names ../$2" sums="$sums$3  ../$2$lf" metas="$metas$4 $5$lf"
+    fi
+    [ "$6" = - ] || news="$news ./new/$2" newsums="$newsums$6  ./new/$2$lf"
+    shift 6
+  done
+  found=$(stat -c "$format" . $names)$lf
+  case $found in '700 '* | '2700 '*) ;; *) return 1 ;; esac
+  [ "${found#*"$lf"}" = "$metas" ] || return 1
+  [ -z "$names$news" ] || [ "$(sha256sum $names $news)$lf" = "$sums$newsums" ] || return 1
+  inside=$entered
+}
+
+# live|staged, then index name digest|absent mode owner staged|- of each
+expect_each() {
+  which=$1
+  shift
+  while [ $# -ge 6 ]; do
+    case $which in
+      live) expect_file "$1" "$folder" "$2" "$3" "$4" "$5" ;;
+      *) [ "$6" = - ] || expect_one_staged "$1" "$folder" "$2" "$6" ;;
+    esac
+    shift 6
   done
 }
 
-are_as_planned() {
-  names= sums= metas= format='%a %U:%G'
-  [ -z "$root" ] || [ "$uid" = 0 ] || format='%a -'
-  while [ $# -ge 5 ]; do
-    [ ! -L "./$2" ] || return 1
-    if [ "$3" = absent ]; then
-      [ ! -e "./$2" ] || return 1
-    else
-      [ -f "./$2" ] || return 1
-      names="$names ./$2" sums="$sums$3  ./$2$lf" metas="$metas$4 $5$lf"
-    fi
-    shift 5
-  done
-  [ -z "$names" ] || [ "$(sha256sum $names)$lf$(stat -c "$format" $names)$lf" = "$sums$metas" ]
+# folder: into its stage and there to stay; who is in it holds it
+hold_stage() {
+  [ "$inside" != "$1/" ] || return 0
+  inside=
+  enter_stage "$1" || return 1
+  inside=$1/
 }
 
 # index folder name digest|absent mode owner
 expect_file() {
   found=$(look_at "$2" "$3" 2>&1)
   [ "$found" = "$4 $5 $6" ] || { say "stale $1 $(blob "$found")"; failed=stale; }
-}
-
-# folder, then index name digest of each: staged files are still those that were checked.
-expect_staged() {
-  [ -z "$failed" ] || return 0
-  folder=$1
-  shift
-  list_staged "$@"
-  (enter_stage "$folder" && [ "$(sha256sum $names)$lf" = "$sums" ]) 2>/dev/null && return 0
-  while [ $# -ge 3 ]; do
-    expect_one_staged "$1" "$folder" "$2" "$3"
-    shift 3
-  done
 }
 
 # index folder name digest
@@ -88,7 +105,7 @@ keep_files() {
   [ -z "$failed" ] || return 0
   folder=$1
   shift
-  (keep_together "$folder" "$@") 2>/dev/null && return 0
+  keep_together "$folder" "$@" 2>/dev/null && return 0
   while [ $# -ge 3 ]; do
     keep_file "$1" "$folder" "$2" "$3"
     shift 3
@@ -96,7 +113,8 @@ keep_files() {
 }
 
 keep_together() {
-  enter_old "$1" || return 1
+  hold_stage "$1" || return 1
+  [ -d ./old ] || mkdir ./old || return 1
   place=$state/previous$1
   shift
   lives= olds= plains=
@@ -110,7 +128,7 @@ keep_together() {
   [ -n "$lives" ] || return 0
   ln $lives ./old || return 1
   [ -d "$place/.new" ] || mkdir -p "$place/.new" || return 1
-  cp -p $olds "$place/.new" && cd -P "$place/.new" && mv -f $plains ..
+  cp -p $olds "$place/.new" && (cd -P "$place/.new" && mv -f $plains ..)
 }
 
 enter_old() {
@@ -147,25 +165,27 @@ keep_copy() {
   cp -p "./old/$3" "$state/$1/.$2.new" && mv -f "$state/$1/.$2.new" "$state/$1/$2"
 }
 
-# The manifest on stdin replaces the one on disk.
+# The manifest, given or on stdin, replaces the one on disk.
 put_manifest() {
   [ -z "$failed" ] || return 0
-  err=$(put_manifest_in 2>&1) || fail manifest - "$err"
+  err=$(put_manifest_in "$@" 2>&1) || fail manifest - "$err"
 }
 
 put_manifest_in() {
   [ ! -e "$state/manifest.new" ] || rm -f "$state/manifest.new" || return 1
-  (umask 022 && cat >"$state/manifest.new") || return 1
+  umask 022
+  if [ $# = 0 ]; then cat >"$state/manifest.new"; else put_text "$state/manifest.new" "$1"; fi || return 1
   sync_path "$state/manifest.new"
   mv -f "$state/manifest.new" "$state/manifest" && sync_path "$state"
 }
 
 keep_manifest() {
   [ -z "$failed" ] || return 0
-  [ ! -e "$state/manifest.before" ] && [ ! -e "$state/was-started" ] \
-    || rm -rf "$state/manifest.before" "$state/was-started"
+  [ ! -e "$state/manifest.before" ] || rm -rf "$state/manifest.before" "$state"/was-started/*
   if [ ! -f "$state/manifest" ]; then
     kept=none
+  elif [ -n "$armed" ]; then
+    kept=armed
   elif ln "$state/manifest" "$state/manifest.before" 2>/dev/null || cp -p "$state/manifest" "$state/manifest.before"; then
     kept=yes
   else
@@ -173,10 +193,17 @@ keep_manifest() {
   fi
 }
 
-# unit or handler: until it has been started with the new files, nothing says that it was.
+# units and handlers: until they have been started with the new files, nothing says that they were.
 forget_started() {
-  [ -z "$failed" ] && [ -e "$state/started/$1" ] || return 0
-  { [ -d "$state/was-started" ] || mkdir -p "$state/was-started"; } && mv -f "$state/started/$1" "$state/was-started/$1" || fail record - "$1"
+  [ -z "$failed" ] || return 0
+  [ -d "$state/was-started" ] || mkdir -p "$state/was-started" || { fail record - was-started; return; }
+  for each in "$state"/was-started/*; do
+    [ ! -e "$each" ] || { rm -f "$state"/was-started/*; break; }
+  done
+  forgotten=$*
+  set --
+  for each in $forgotten; do [ ! -e "$state/started/$each" ] || set -- "$@" "$state/started/$each"; done
+  [ $# = 0 ] || mv -f "$@" "$state/was-started/" || fail record - "$forgotten"
 }
 
 # folder, then index name of each
@@ -185,7 +212,7 @@ rename_files() {
   folder=$1
   shift
   together=
-  ! (rename_together "$folder" "$@") 2>/dev/null || together=yes
+  ! rename_together "$folder" "$@" 2>/dev/null || together=yes
   # What has left the stage is in its place; what has not is tried alone, and says why it cannot.
   left=
   while [ $# -ge 2 ]; do
@@ -202,7 +229,7 @@ rename_files() {
 }
 
 rename_together() {
-  enter_stage "$1" || return 1
+  hold_stage "$1" || return 1
   shift
   names=
   while [ $# -ge 2 ]; do
@@ -258,8 +285,10 @@ settle_files() {
     roll_back
     return
   fi
-  for folder in $folders; do (enter_folder "${folder%/}" && sync_path .); done
-  rm -rf "$state/was-started" "$state/manifest.before"
+  for folder in $folders; do
+    if [ "$inside" = "$folder" ]; then sync_path ..; else (enter_folder "${folder%/}" && sync_path .); fi
+  done
+  spent=yes
   switched=yes
   say switched
 }
@@ -279,12 +308,13 @@ roll_back() {
   [ -z "$lost" ] || kept=
   case $kept in
     yes) mv -f "$state/manifest.before" "$state/manifest" ;;
+    armed) ln "$state/revert/manifest" "$state/manifest.before" && mv -f "$state/manifest.before" "$state/manifest" ;;
     none) rm -f "$state/manifest" ;;
   esac
   for record in "$state"/was-started/*; do
     [ ! -f "$record" ] || mv -f "$record" "$state/started/"
   done
-  rm -rf "$state/was-started"
+  rm -rf "$state"/was-started/*
   for unit in $stopped; do "$systemctl" enable "$unit"; "$systemctl" start "$unit"; done >/dev/null 2>&1 </dev/null
   say "rolled-back $(blob "$lost")"
 }
@@ -320,17 +350,19 @@ stop_unit() {
   [ "$status" = 0 ] || fail stop "$1" "$out"
 }
 
+# A record that did not get whole is no token that anybody asks for: its unit owes a start.
 record_started() {
-  [ ! -e "$state/started/$1.new" ] || rm -f "$state/started/$1.new"
-  (umask 022 && printf '%s %s\n' "$2" "$3" >"$state/started/$1.new") \
-    && mv -f "$state/started/$1.new" "$state/started/$1"
-}
+  [ ! -e "$state/started/$1" ] || rm -f "$state/started/$1"
+  umask 022
+  printf '%s %s\n' "$2" "$3" >"$state/started/$1"
+  umask 077
+} 2>/dev/null
 
-# index name token, the command in base64 on stdin
+# index name token, the command, which may be in base64 on stdin
 run_handler() {
   [ -z "$failed" ] || return 0
-  command=$(base64 -d)
-  out=$( (trap - PIPE HUP INT TERM; exec sh -c "$command") 2>&1 </dev/null)
+  if [ $# -ge 4 ]; then command=$4; else command=$(base64 -d); fi
+  out=$( (cd "$outside" || cd /; trap - PIPE HUP INT TERM; exec sh -c "$command") 2>&1 </dev/null)
   status=$?
   say "ran $1 $status $(blob "$out")"
   if [ "$status" = 0 ]; then record_started "$2" "$3" "$3"; else broken=yes; fi
@@ -338,11 +370,10 @@ run_handler() {
 
 # seconds for which the lease outlives this script while it waits to be confirmed
 switch_end() {
-  stop_beating
   if [ -n "$armed" ] && { [ -z "$failed" ] || [ -n "$switched$lost" ]; }; then
     # Old files wait beside the new ones; the list of where goes with the rest of the way back.
     mv -f "$state/staging" "$state/revert/staging"
-    rm -f "$state/revert/pid"
+    rm -rf "$state/revert/pid" "$state"/was-started/*
     renew_lock "$lease" "$1" wait
     say armed
   else

@@ -44,7 +44,6 @@ settle_run() {
     say end
     return
   fi
-  beat_lock "$lease"
   word=nothing said=
   if [ -d "$state/revert" ] && [ ! -L "$state" ]; then
     said=$(FLEET_LEASE=$lease sh "$state/revert/run" settle </dev/null 2>&1)

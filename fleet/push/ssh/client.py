@@ -12,13 +12,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import paramiko
-from paramiko.packet import Packetizer
-
 from fleet.errors import NetworkError
 from fleet.push.connection import Deadline, connect
 from fleet.push.script import escape_bytes
 from fleet.push.ssh.hops import Hop
+from fleet.push.ssh.library import paramiko
 
 _LOG = "fleet.push.paramiko"
 
@@ -60,7 +58,7 @@ _GREETING_BYTES = 64 * 1024
 _STUCK_S = 0.5  # how long after its deadline an opening that does not return means that the connection stands still
 
 
-class Packets(Packetizer):
+class Packets(paramiko.packet.Packetizer):
     """paramiko takes any length that a peer claims, 4 GB before anybody knows who it is, and holds it in memory; and a
     greeting without an end it reads by 128 bytes until the deadline, all of a processor's time."""
 

@@ -6,13 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import paramiko
-from paramiko.agent import AgentSSH
-from paramiko.pkey import PublicBlob
-
 from fleet.errors import NetworkError
 from fleet.push.connection import Deadline
 from fleet.push.ssh.hops import Hop
+from fleet.push.ssh.library import paramiko
 
 _MAX_KEYS = 6  # sshd's MaxAuthTries; more offers than that close the door
 _CERTIFICATE = b"-cert-v01@openssh.com"
@@ -24,7 +21,7 @@ class Offer:
 
     name: str
     key: paramiko.PKey
-    certificate: PublicBlob | None = None
+    certificate: paramiko.pkey.PublicBlob | None = None
 
 
 @dataclass(slots=True)
@@ -73,9 +70,9 @@ def _with_certificates(name: str, key: paramiko.PKey, certificates: Sequence[Pat
     yield Offer(name, key)
 
 
-def _read_certificate(path: Path) -> PublicBlob | None:
+def _read_certificate(path: Path) -> paramiko.pkey.PublicBlob | None:
     try:
-        return PublicBlob.from_file(str(path))
+        return paramiko.pkey.PublicBlob.from_file(str(path))
     except (OSError, ValueError, paramiko.SSHException):
         return None
 
@@ -128,7 +125,7 @@ def _read_public_blob(path: Path) -> bytes | None:
     return None
 
 
-class Agent(AgentSSH):
+class Agent(paramiko.agent.AgentSSH):
     """A running ssh-agent, by its socket's path; it may ask its owner, but not for ever."""
 
     def __init__(self, path: str, deadline: Deadline) -> None:

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import paramiko
-
 from fleet.errors import FleetError, HostError, NetworkError
 from fleet.push.connection import Deadline
 from fleet.push.host_keys import HostKey, KnownKeys, check_host_key, find_known_keys
@@ -17,6 +15,7 @@ from fleet.push.script import escape_bytes
 from fleet.push.ssh.client import Client, watch
 from fleet.push.ssh.hops import Hop, list_names
 from fleet.push.ssh.keys import Offer, list_offers, open_agent
+from fleet.push.ssh.library import paramiko
 
 _SAID = 300  # characters of what a peer said
 # RFC 8332: one RSA key, three signature algorithms.

@@ -4,8 +4,6 @@ import contextlib
 import secrets
 from dataclasses import dataclass
 
-import paramiko
-
 from fleet.errors import DeadlineExceeded, FleetError, HostError, NetworkError
 from fleet.inventory.model import Host
 from fleet.push.address import is_address
@@ -14,6 +12,7 @@ from fleet.push.exchange import READ_BYTES, Exchange
 from fleet.push.root_shell import Answer, RootShell
 from fleet.push.script import Script, escape_bytes
 from fleet.push.ssh.client import Client, close_all, open_tunnel, watch
+from fleet.push.ssh.library import paramiko
 from fleet.push.sudoers import BECOME_COMMAND, PLAIN_COMMAND
 from fleet.push.transport import REPLY_LIMIT_BYTES, ByteStream, CommandResult
 

@@ -33,7 +33,7 @@ from fleet.relay.transform.elements import (
     read_texts,
     read_vr,
 )
-from fleet.relay.transform.identity import Identity, find_name, read_identity
+from fleet.relay.transform.identity import Identity, find_name, names_patient_fully, read_identity
 from fleet.relay.transform.keys import Pseudonyms
 from fleet.relay.transform.stand_ins import TEXTS, clean_text, make_dummy, shift_values
 from fleet.relay.transform.table import (
@@ -57,7 +57,7 @@ _SCREENS: Final = {
     "1.2.840.10008.5.1.4.1.1.6": "ultrasound",
     "1.2.840.10008.5.1.4.1.1.7": "a secondary capture",
 }
-_PLACES: Final = frozenset({"device", "institution"})
+_PLACES: Final = frozenset({"institution"})
 _TIMEZONE: Final = 0x00080201
 _PATTERNS: Final[dict[str | int, re.Pattern[str]]] = {
     _TIMEZONE: re.compile(r"[+-]?[0-9]{0,4}[ \0]*"),
@@ -228,7 +228,9 @@ def _is_safe_to_keep(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk) -> b
     if not _is_of_its_kind(dataset, tag):
         return False
     is_place = any(row.options.get(column) == "K" for column in walk.columns & _PLACES)
-    return is_place or find_name(dataset, tag, walk.identity) is None
+    if is_place:
+        return not names_patient_fully(dataset[tag], walk.identity)
+    return find_name(dataset, tag, walk.identity) is None
 
 
 def _check_text(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> None:

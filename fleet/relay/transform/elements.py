@@ -25,7 +25,8 @@ def read_vr(dataset: Dataset, tag: BaseTag) -> str:
         known = dictionary_VR(tag)
     except KeyError:
         return str(stated or "UN")
-    return str(stated) if " or " in known and stated else known
+    # Implicit VR states none: any of those that it may be is binary.
+    return str(stated or known.split()[0]) if " or " in known else str(known)
 
 
 def read_items(dataset: Dataset, tag: BaseTag) -> Sequence:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import permutations
 from typing import Final
 
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.tag import BaseTag
 
@@ -131,6 +132,11 @@ def find_name(dataset: Dataset, tag: BaseTag, identity: Identity) -> str | None:
     if int(tag) != _MANUFACTURER and _names_institution(texts, identity.institutions):
         return "the name of an institution"
     return None
+
+
+def names_patient_fully(element: DataElement, identity: Identity) -> bool:
+    """Whether two words of the patient's stand in a place's name, which may have one of a saint's or a founder's."""
+    return any(len(identity.patient.intersection(split_words(text))) > 1 for text in read_texts(element))
 
 
 def _names_institution(texts: Iterable[str], institutions: Iterable[tuple[str, ...]]) -> bool:

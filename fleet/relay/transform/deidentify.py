@@ -59,7 +59,10 @@ _SCREENS: Final = {
 }
 _PLACES: Final = frozenset({"institution"})
 _TIMEZONE: Final = 0x00080201
+_SIZES: Final = {"AT": 4, "FD": 8, "FL": 4, "SL": 4, "SS": 2, "SV": 8, "UL": 4, "US": 2, "UV": 8}
+_CHARSET: Final = r"(?:ISO[ _-]?(?:2022|IR|8859)[ _-]*(?:IR)?[ _-]*[0-9]{0,3}|GB[K0-9]{1,5}|UTF[ _-]?8)?[ \0]*"
 _PATTERNS: Final[dict[str | int, re.Pattern[str]]] = {
+    0x00080005: re.compile(rf"{_CHARSET}(?:\\{_CHARSET})*", re.IGNORECASE),
     _TIMEZONE: re.compile(r"[+-]?[0-9]{0,4}[ \0]*"),
     "AS": re.compile(r"(?:[0-9]{3}[DWMY]?)?[ \0]*"),
     "DS": re.compile(r"[0-9+.eE\\ \0-]*"),
@@ -140,7 +143,7 @@ def check_pixels(dataset: Dataset) -> None:
         raise CannotDeidentifyError("PixelDataProviderURL tells where the pixels are, which cannot be looked at")
     if "EncapsulatedDocument" in dataset:
         raise CannotDeidentifyError("EncapsulatedDocument holds a whole document, which cannot be cleaned")
-    for group in range(0x6000, 0x6020, 2):
+    for group in range(0x6000, 0x6100, 2):
         if (group, 0x0010) in dataset and (group, 0x3000) not in dataset:
             raise CannotDeidentifyError("an overlay without OverlayData is hidden in unused bits of the pixels")
 
@@ -154,7 +157,7 @@ def _clean_dataset(dataset: Dataset, walk: _Walk, path: str) -> None:
         if tag.is_private:
             if int(tag) not in safe:
                 del dataset[tag]
-        elif 0x5000 <= tag.group < 0x5020 or 0x6000 <= tag.group < 0x6020 or tag.element == 0:
+        elif tag.group >> 8 in {0x50, 0x60} or tag.element == 0:
             # E.1-1: curves and overlays, a whole plane, since one without its data is invalid; retired group lengths.
             del dataset[tag]
         elif tag.group < 0x0008:  # PS3.5 7.1: of commands, files and directories, and of no data set
@@ -213,14 +216,23 @@ def _keep(dataset: Dataset, tag: BaseTag, walk: _Walk, path: str) -> None:
 
 def _is_of_its_kind(dataset: Dataset, tag: BaseTag) -> bool:
     """Whether a kept number, time or UID is written as one: it may have been misused for a text."""
-    if read_vr(dataset, tag) in BINARY and dataset.get_item(tag).VR not in {None, *BINARY}:
+    vr = read_vr(dataset, tag)
+    if vr in BINARY and dataset.get_item(tag).VR not in {None, *BINARY}:
         return False
-    pattern = _PATTERNS.get(_TIMEZONE if int(tag) == _TIMEZONE else read_vr(dataset, tag))
+    if vr in _SIZES and _is_longer(dataset, tag, _SIZES[vr]):
+        return False
+    pattern = _PATTERNS.get(int(tag), _PATTERNS.get(vr))
     if pattern is None:
         return True
     value = dataset.get_item(tag).value
     texts = [value.decode("latin-1")] if isinstance(value, bytes) else read_texts(dataset[tag])
     return all(pattern.fullmatch(text) for text in texts)
+
+
+def _is_longer(dataset: Dataset, tag: BaseTag, size: int) -> bool:
+    """Whether there is room behind as many numbers as an element has."""
+    value, count = dataset.get_item(tag).value, dictionary_VM(tag).rpartition("-")[2]
+    return isinstance(value, bytes) and count.isdigit() and len(value) > size * int(count)
 
 
 def _is_safe_to_keep(dataset: Dataset, tag: BaseTag, row: Row, walk: _Walk) -> bool:

@@ -15,13 +15,11 @@ from fleet.errors import EmptySelection, did_you_mean
 from fleet.events import ItemFinished, StageStarted
 from fleet.inventory.model import Entity, Host, VirtualService
 from fleet.push.transport import Connector
-from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 from fleet.workflow.context import Context
 from fleet.workflow.reading import Reading
 from fleet.workflow.sweeping import CONTROLLER, Asking, ask_directly, was_interrupted
 from fleet.workflow.targets import Policy, entity_targets, make_flow_questions, make_questions
-from fleet.workflow.tunnel import Brakes, ask_through
 
 HOSTS = "hosts"
 
@@ -122,6 +120,8 @@ def _ask_through(
         by_host[target.source].append(target)
     if not by_host:
         return []
+    from fleet.workflow.tunnel import Brakes, ask_through  # loads the protocol, as above
+
     brakes = Brakes(how.asking.settings, (target for asked in by_host.values() for target in asked))
 
     def ask_host(name: str) -> list[EchoResult]:
@@ -214,6 +214,8 @@ def _ask_for_proof(
     reading: Reading, context: Context, targets: Sequence[EchoTarget], connector: Connector | None
 ) -> Iterator[tuple[EchoTarget, str]]:
     """Those that do not answer as they should, and how they end."""
+    from fleet.verify.sweep import sweep  # only who asks loads the protocol: hosts are changed before they are asked
+
     results = sweep([target for target in targets if target.source == CONTROLLER])
     if was_interrupted(results):
         raise KeyboardInterrupt

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 from fleet.audit.tables import Finding, check_admissions
 from fleet.inventory.model import Entity
-from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoTarget, Outcome
 from fleet.workflow.changing import Planned
 from fleet.workflow.reading import Reading
@@ -56,6 +55,8 @@ def audit_strangers(reading: Reading, entities: Sequence[Entity]) -> Iterator[Fi
         for target, _ in entity_targets(reading.inventory, entity)
         if target.host and target.source == "controller"
     ]
+    from fleet.verify.sweep import sweep  # loads the protocol: a change of files begins without
+
     results = sweep(targets)
     if was_interrupted(results):
         raise KeyboardInterrupt

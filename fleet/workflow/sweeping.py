@@ -9,7 +9,6 @@ from dataclasses import dataclass, field, replace
 from fleet.report.compare import Earlier, Target, compare_sweeps, format_comparison, leave_out_unasked, target_of
 from fleet.report.history.opening import History
 from fleet.verify.settings import Surroundings, SweepSettings
-from fleet.verify.sweep import sweep
 from fleet.verify.values import EchoResult, EchoTarget, Outcome
 from fleet.workflow.context import Context
 from fleet.workflow.ledger import Ledger
@@ -42,6 +41,8 @@ def ask_directly(
     targets: Sequence[EchoTarget], asking: Asking, finished: Callable[[EchoResult], None]
 ) -> list[EchoResult]:
     """The sweep from this machine; `finished` hears of each result as it comes."""
+    from fleet.verify.sweep import sweep  # loads the protocol: a change of files begins without
+
     return sweep(targets, asking.settings, on_result=finished, surroundings=Surroundings(stop=asking.stop))
 
 

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from statistics import median
 from typing import Any, Final
 
 MOST_SWEEPS: Final = 10
@@ -27,4 +26,6 @@ def find_habits(read: Read) -> Mapping[Target, float]:
     for span in read(_SPANS, (MOST_SWEEPS,)):
         for *target, elapsed_s in read(_ANSWERED, span):
             taken[tuple(target)].append(elapsed_s)
+    from statistics import median  # loads fractions and decimal: only who has earlier sweeps pays
+
     return {target: median(times) for target, times in taken.items() if len(times) >= FEWEST_ANSWERS}

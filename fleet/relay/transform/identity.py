@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from itertools import permutations
+from itertools import permutations, product
 from typing import Final
 
 from pydicom.dataelem import DataElement
@@ -150,7 +150,7 @@ def _hide(value: bytes, identity: Identity) -> bool:
     texts = {value.decode(encoding, "replace").casefold() for encoding in ("latin-1", "utf-8")}
     if any(word in text for text in texts for word in identity.patient if len(word) >= shortest):
         return True
-    return identity.needles(LEAST_PLAIN).are_in(fold(value))
+    return len(value) >= LEAST_PLAIN and identity.needles(LEAST_PLAIN).are_in(fold(value))
 
 
 def _walk(dataset: Dataset) -> Iterator[tuple[Dataset, BaseTag, str]]:
@@ -178,16 +178,15 @@ def _make_needles(vr: str, texts: Iterable[str], raw: object) -> set[bytes]:
         words = [word for word in re.split(r"[\s^=]+", text) if word]
         written |= {word for word in words if len(word) >= LEAST_CODED}
         written |= {glue.join(pair) for pair in permutations(words[:2], 2) for glue in ("^", " ", ", ", "_")}
-    cased = {each for text in written for each in (text, text.lower(), text.upper())}
-    encoded = {each for text in cased for each in _encode_all(text)}
+    encoded = {each for text in written for each in _encode_all(text)}
     whole = {raw.strip(b" \0")} if isinstance(raw, bytes) else set()
     return {fold(each) for each in encoded | whole} - {b""}
 
 
 def _encode_all(text: str) -> Iterator[bytes]:
     if text.isascii():
-        yield text.encode("ascii")  # UTF-16 of it is the same when folded
+        yield text.encode("ascii")  # UTF-16 of it, and other case, are the same when folded
         return
-    for encoding in ("utf-8", "latin-1", "utf-16-le", "utf-16-be"):
+    for cased, encoding in product((text, text.lower(), text.upper()), ("utf-8", "latin-1", "utf-16-le", "utf-16-be")):
         with suppress(UnicodeError):
-            yield text.encode(encoding)
+            yield cased.encode(encoding)

@@ -4,6 +4,7 @@ import hashlib
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,10 +23,15 @@ from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ, DataTF, PduRe
 from fleet.dicom.pdu import decode_pdu as decode
 from fleet.relay.store_command import C_ECHO_RQ, CommandSet, decode_command, encode_response
 
+TAKEN_AND_GONE = -2
+
 
 @dataclass(slots=True)
 class Script:
-    """`status` says how an instance is answered; None closes the connection, an int below zero says nothing at all."""
+    """`status` says how an instance is answered; None closes the connection, an int below zero says nothing at all.
+
+    `TAKEN_AND_GONE` takes it and closes the connection: the answer is lost.
+    """
 
     status: Callable[[str], int | None] = lambda _uid: 0
     reject: AssociateRJ | None = None
@@ -39,15 +45,20 @@ class Script:
     lock: threading.Lock = field(default_factory=threading.Lock)
     keep: bool = False
     bodies: bytearray = field(default_factory=bytearray)
+    delay_s: Callable[[], float] = lambda: 0.0  # between taking an instance and answering
+    look: Callable[[bytes], None] | None = None  # at each data set that arrives
     commit: Callable[[Report], Report | None] | None = None  # what it commits itself to; without it, not this service
     asked: list[set[str]] = field(default_factory=list)
     talks: list[list[int]] = field(default_factory=list)  # an association each: indexes into received, -1 for more
 
-    def note(self, talk: list[int], uid: str, digest: str) -> None:
+    def note(self, talk: list[int], uid: str, data_set: bytes) -> None:
         """An instance has arrived in an association."""
+        digest = hashlib.sha256(data_set).hexdigest()
         with self.lock:
             talk.append(len(self.received))
             self.received.append((uid, digest))
+            if self.look is not None:
+                self.look(data_set)
 
     def ends(self) -> list[tuple[str, bool]]:
         """Each arrival in order, and whether its sender went on in that association afterwards."""
@@ -90,7 +101,7 @@ def _converse(sock: socket.socket, script: Script) -> None:  # noqa: C901, PLR09
     reader = PduReader(1 << 20)
     talk: list[int] = []
     script.talks.append(talk)
-    command, action, data_set = bytearray(), bytearray(), hashlib.sha256()
+    command, action, data_set = bytearray(), bytearray(), bytearray()
     waiting: CommandSet | None = None
     try:
         if script.tls is not None:
@@ -120,14 +131,14 @@ def _converse(sock: socket.socket, script: Script) -> None:  # noqa: C901, PLR09
                                 _commit(sock, value.context_id, waiting, bytes(action), script)
                                 action.clear()
                             continue
-                        data_set.update(value.data)
+                        data_set += value.data
                         if script.keep:
                             script.bodies += value.data
                         if value.is_last and waiting is not None:
-                            note = partial(script.note, talk, waiting.sop_instance_uid, data_set.hexdigest())
+                            note = partial(script.note, talk, waiting.sop_instance_uid, bytes(data_set))
                             if not _take(sock, value.context_id, waiting, script, note):
                                 return
-                            data_set = hashlib.sha256()
+                            data_set.clear()
                 else:
                     talk.append(-1)
                     sock.sendall(ReleaseRP().encode())
@@ -155,8 +166,11 @@ def _take(sock: socket.socket, context_id: int, request: CommandSet, script: Scr
     status = script.status(request.sop_instance_uid)
     if status is None:
         return False
-    if status in {0, 0xB000}:
+    if status in {0, 0xB000, TAKEN_AND_GONE}:
         note()
+    if status == TAKEN_AND_GONE:
+        return False
+    time.sleep(script.delay_s())
     if status >= 0:
         _respond(sock, context_id, request, status)
     return True

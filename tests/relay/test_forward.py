@@ -302,6 +302,27 @@ def test_what_was_prepared_does_not_go_out_after_a_pause_or_a_new_configuration(
         assert sorted(bench.states().values()) == ["delivered", "queued", "queued"]
 
 
+def test_only_so_much_is_prepared_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """T74: copies that a route's steps made fill no disk, however many instances wait."""
+    monkeypatch.setattr("fleet.relay.forward.senders.PREPARED_BYTES", 300_000)
+    most = 0
+
+    def copy(task: Task) -> Parcel:
+        nonlocal most
+        made = bench.spool.work / f"{task.task_id}.dcm"
+        made.write_bytes(task.instance.path.read_bytes())
+        most = max(most, len(list(bench.spool.work.iterdir())))
+        return dataclasses.replace(make_plain_parcel(task), path=made)
+
+    with sinking(Script()) as script:
+        bench = Bench(tmp_path, script, 5, prepare=copy)
+        while bench.worker.work():
+            pass
+        assert most == 2
+        assert script.uids() == [f"1.2.3.{number}" for number in range(5)]
+        assert not list(bench.spool.work.iterdir())
+
+
 class Stalled:
     """An archive whose sender holds a batch of five studies, and a backup that takes over while one is on its way."""
 

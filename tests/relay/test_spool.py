@@ -101,6 +101,17 @@ def test_a_backup_takes_over_the_whole_study_delivered_instances_too(spool: Spoo
     assert len(spool.claim("BACKUP", 60, 5)) == 2
 
 
+def test_a_destination_whose_turn_comes_again_is_not_given_what_it_took_before(spool: Spool) -> None:
+    # T64
+    spool.add([make_stored(spool, "a", "1.1"), make_stored(spool, "b", "1.2", "bb")], to_archive)
+    first, _ = spool.claim("ARCHIVE", 10, 5)
+    spool.record_delivered(first, 20.0)
+    assert ledger.move_study(spool, "1.2.3", "all", "BACKUP", 30.0) == 2
+    assert ledger.move_study(spool, "1.2.3", "all", "ARCHIVE", 40.0) == 1
+    assert [task.instance.spool_id for task in spool.claim("ARCHIVE", 50, 5)] == ["b"]
+    assert spool.claim("BACKUP", 50, 5) == []
+
+
 def test_a_second_relay_on_one_spool_is_refused(spool: Spool) -> None:
     """T77."""
     with pytest.raises(SpoolError, match="another relay works"):

@@ -49,6 +49,8 @@ IDLE_LOOK_S: Final = 2.0
 _LOOK_S: Final = 0.1
 ASK_EVERY_S: Final = 30.0  # for commitment, while there is always something to send
 REPORT_S: Final = 3.0  # how long a report is waited for in the association of its request
+PREPARED_BYTES: Final = 256 * 1024**2  # copies that lie in the spool at a time, for each association
+PREPARED_S: Final = 5.0  # and how long the first of them waits for the others
 LONGEST_WAIT_S: Final = 5.0  # for its rate with an association open; peers end one on which nothing happens
 
 Prepare = Callable[[Task], Parcel | Quarantine]
@@ -264,9 +266,13 @@ class Worker:
         return True
 
     def _prepare(self, tasks: Sequence[Task]) -> list[tuple[Task, Parcel]]:
+        """As many of them as go out next: made copies fill no disk, and nothing waits for the last of them."""
         parcels: list[tuple[Task, Parcel]] = []
         kinds: set[tuple[str, str]] = set()
+        made_bytes, began_at = 0, time.monotonic()
         for task in tasks:
+            if made_bytes > PREPARED_BYTES or (parcels and time.monotonic() - began_at > PREPARED_S):
+                break
             try:
                 parcel = self._around.prepare(task)
             except OSError as error:
@@ -281,6 +287,7 @@ class Worker:
                 break
             kinds.add(parcel.kind)
             parcels.append((task, parcel))
+            made_bytes += parcel.size_bytes if parcel.path != task.instance.path else 0
         return parcels
 
     def _send(self, parcels: Sequence[tuple[Task, Parcel]]) -> None:

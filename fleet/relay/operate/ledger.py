@@ -179,6 +179,13 @@ def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) ->
             "  WHERE study_instance_uid = ? AND route = ? AND destination = ? AND state != 'skipped')",
             (chosen, now, study, route, json.dumps(sent), chosen, study, route, chosen),
         )
+        connection.execute(  # it had the study before and gave it up: what it took then it is not given again
+            "UPDATE tasks SET state = 'skipped', reason = ?, changed_at = ? WHERE study_instance_uid = ? AND route = ?"
+            " AND role = 'primary' AND state = 'queued' AND destination != ? AND instance IN (SELECT instance"
+            "  FROM tasks WHERE study_instance_uid = ? AND route = ? AND destination = ?"
+            "  AND state IN ('delivered', 'uncommitted'))",
+            (f"{chosen} has it already", now, study, route, chosen, study, route, chosen),
+        )
         moved = connection.execute(
             "UPDATE tasks SET destination = ?, next_at = 0, attempts = 0 WHERE study_instance_uid = ? AND route = ?"
             " AND role = 'primary' AND state = 'queued'",

@@ -21,13 +21,13 @@ from fleet.relay.receive.committer import Arrival, Committer
 from fleet.relay.receive.connection import FLUSH_S, Connection, Gone, NotNow, make_secure
 from fleet.relay.receive.inbound import House, Inbound, TakeReport
 from fleet.relay.receive.incoming import Incoming, Refusal
+from fleet.relay.receive.listening import Listening
 from fleet.relay.receive.places import MAX_STRANGERS, choose_victim, may_associate
 from fleet.relay.spool.queue import Spool
 from fleet.relay.store_command import OUT_OF_RESOURCES, UNRECOGNIZED_OPERATION, CommandSet
 from fleet.relay.telling import Teller
 
 _BUFFER_BYTES: Final = 262_144
-_BACKLOG: Final = 4096  # a full one drops a SYN, and who is dropped comes again after a second (tcp(7))
 _SWEEP_S: Final = 0.25
 _FREE_LOOK_S: Final = 1.0
 _SMALL_BYTES: Final = 64 * 1024**2  # an instance that is let through to its end when room runs out
@@ -46,7 +46,7 @@ class Receiver:
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self._selector.register(self._wake, selectors.EVENT_READ)
         self._buffer = bytearray(_BUFFER_BYTES)
-        self._listeners: dict[int, tuple[socket.socket, bool]] = {}  # by descriptor; whether TLS is spoken there
+        self._listening = Listening(self._selector, tell)
         self.secure: ssl.SSLContext | None = None
         self._draining_until: float | None = None
         self._free_bytes, self._free_looked_at = 0, float("-inf")
@@ -59,16 +59,7 @@ class Receiver:
 
     def listen(self, address: str, port: int, is_secure: bool = False) -> int:
         """Open a listening socket; returns its port. Where it is secure, nothing but TLS by `secure` is taken."""
-        family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((address, port))
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-        self._listeners[listener.fileno()] = listener, is_secure
-        self._selector.register(listener, selectors.EVENT_READ)
-        bound: int = listener.getsockname()[1]
-        return bound
+        return self._listening.listen(address, port, is_secure)
 
     def change(self, door: Door, max_associations: int, secure: ssl.SSLContext | None) -> None:
         """From now on these callers, so many associations, this certificate; open ones go on as they are."""
@@ -95,6 +86,7 @@ class Receiver:
                 swept_at = now
                 self._take_answers()  # whose wake-up was lost
                 self._sweep(now)
+                self._listening.resume()
                 self.beat()
             if self._draining_until is not None and self._is_drained(now):
                 break
@@ -113,8 +105,8 @@ class Receiver:
             with suppress(BlockingIOError):
                 os.eventfd_read(self._wake)
             self._take_answers()
-        elif key.fd in self._listeners:
-            self._accept(*self._listeners[key.fd])
+        elif key.fd in self._listening:
+            self._accept(key.fd)
         else:
             connection = self._connections.get(key.fd)
             if connection is None:
@@ -132,31 +124,21 @@ class Receiver:
             self._read(connection)
 
     def _is_drained(self, now: float) -> bool:
-        while self._listeners:
-            _, (listener, _) = self._listeners.popitem()
-            self._selector.unregister(listener)
-            listener.close()
+        self._listening.close()
         return not self._connections or now >= (self._draining_until or 0)
 
     # Connections
 
-    def _accept(self, listener: socket.socket, is_secure: bool) -> None:
-        for _ in range(64):
-            try:
-                sock, peer = listener.accept()
-            except BlockingIOError:
-                return
-            except OSError as error:  # EMFILE and kin: the connection waits in the backlog
-                self._tell("accept-failed", error=os.strerror(error.errno or 0))
-                return
+    def _accept(self, descriptor: int) -> None:
+        for sock, address, is_secure in self._listening.accept(descriptor, self._give_back):
             sock.setblocking(False)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if is_secure:
                 try:
-                    sock = make_secure(sock, self.secure)
+                    sock = make_secure(sock, self.secure)  # noqa: PLW2901  the same peer, in TLS
                 except OSError:  # it went away before it said anything
                     continue
-            self._take(sock, peer[0].removeprefix("::ffff:"))
+            self._take(sock, address)
 
     def _take(self, sock: socket.socket, address: str) -> None:
         is_known = address in self.door.addresses
@@ -179,6 +161,16 @@ class Receiver:
             return
         self._tell.count("pushed-out")
         self._close(victim)
+
+    def _give_back(self) -> bool:
+        """T69: when no descriptor is left, the stranger who has been silent longest gives his to who waits."""
+        silent = (each for each in self._connections.values() if not each.counted and not each.is_known)
+        victim = next(silent, None)
+        if victim is None:
+            return False
+        self._tell.count("pushed-out")
+        self._close(victim)
+        return True
 
     def _read(self, connection: Connection) -> None:
         inbound = connection.inbound

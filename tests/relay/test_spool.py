@@ -3,12 +3,14 @@
 import errno
 import os
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from fleet.errors import UsageError
 from fleet.relay.operate import ledger
+from fleet.relay.spool.pieces import Pace
 from fleet.relay.spool.queue import Bound, Spool
 from fleet.relay.spool.records import Stored
 from fleet.relay.spool.schema import VERSION, SpoolError, SpoolFullError
@@ -352,8 +354,44 @@ def test_what_has_to_be_decided_again_is_found_without_sorting_what_waits(spool:
     assert [row[3] for row in plan] == ["SEARCH tasks USING INDEX tasks_waiting (next_at<?)"]
 
 
-def test_many_that_no_route_took_are_asked_about_again_in_pieces(spool: Spool) -> None:
-    many = [make_stored(spool, f"{number}", f"1.{number}", f"{number}") for number in range(2500)]
-    spool.add(many, lambda _instance, _study: ())
-    assert ledger.ask_again(spool) == 2500
+def count_pieces(change: Callable[[Pace], object]) -> int:
+    """How many pieces it takes by a clock that moves on at each look, which ends one after ten rows."""
+    breaths: list[float] = []
+    counted = iter(range(100_000))
+    change(Pace(Bound(9.5, lambda: float(next(counted))), breaths.append))
+    return len(breaths) + 1
+
+
+def test_what_concerns_all_rows_is_done_in_pieces_that_end_in_time(spool: Spool) -> None:
+    """Arrivals wait for a piece, however many rows there are."""
+
+    def nobody(_instance: ReceivedInstance, _study: StudyFacts) -> tuple[Decision, ...]:
+        return ()
+
+    spool.add([make_stored(spool, f"a{number}", f"1.{number}", f"a{number}") for number in range(35)], nobody)
+    assert count_pieces(lambda pace: ledger.ask_again(spool, pace)) == 4
     assert ledger.count_states(spool)["unrouted"] == 0
+    assert spool.redecide(1e6, to_archive) == 35
+    for task in spool.claim("ARCHIVE", 1e6, 50):
+        spool.record_failed(task, 1e9, 1e9 + 15, "no answer")
+    assert count_pieces(lambda pace: ledger.mend_times(spool, 1e6, pace)) == 4 + 4 - 1, "the pauses, then the changes"
+    assert len(spool.claim("ARCHIVE", 1e6, 50)) == 35
+    for task in spool.claim("ARCHIVE", 1e6, 50):
+        spool.record_failed(task, 1e6, 1e6 + 15, "no answer")
+    assert count_pieces(lambda pace: ledger.retry(spool, "OTHER", pace)) == 1
+    assert spool.claim("ARCHIVE", 1e6, 50) == []
+    assert count_pieces(lambda pace: ledger.retry(spool, None, pace)) == 4
+    assert len(spool.claim("ARCHIVE", 1e6, 50)) == 35
+
+
+def test_what_changed_since_it_was_found_is_left_as_it_is(spool: Spool) -> None:
+    spool.add([make_stored(spool, f"a{number}", f"1.{number}", f"a{number}") for number in range(2)], to_archive)
+    for task in spool.claim("ARCHIVE", 1.0, 5):
+        spool.record_failed(task, 1.0, 50.0, "no answer")
+
+    def quarantine(_seconds: float) -> None:
+        for task in spool.claim("ARCHIVE", 99.0, 5):
+            spool.record_quarantined(task, 2.0, "refused")
+
+    pace = Pace(Bound(0.0, iter((0.0, 1.0, 2.0, 3.0)).__next__), quarantine)
+    assert ledger.retry(spool, None, pace) == 1

@@ -8,7 +8,8 @@ import pytest
 from fleet.relay.operate import ledger
 from fleet.relay.operate.strays import count_unrouted, settle_strays
 from fleet.relay.route.decide import decide
-from fleet.relay.spool.queue import Spool
+from fleet.relay.spool.pieces import Pace
+from fleet.relay.spool.queue import Bound, Spool
 from fleet.relay.spool.records import Decide
 from fleet.relay.values import Config, Decision, ReceivedInstance, StudyFacts
 from tests.relay.configs import make_destination, make_route
@@ -38,7 +39,7 @@ def deciding(config: Config) -> Decide:
 
 
 def settle(spool: Spool, config: Config) -> list[tuple[str, str | None, int]]:
-    found = settle_strays(spool, config, 10.0, lambda _seconds: None)
+    found = settle_strays(spool, config, 10.0)
     ledger.ask_again(spool)
     spool.redecide(20.0, deciding(config))
     return [(each.route, each.destination, each.tasks) for each in found]
@@ -124,5 +125,7 @@ def test_many_are_settled_in_pieces(spool: Spool) -> None:
     breaths: list[float] = []
     many = [make_stored(spool, f"{number}", f"1.{number}", f"{number}") for number in range(2500)]
     spool.add(many, to_archive)
-    [found] = settle_strays(spool, configure(spool, make_route(to="OTHER")), 10.0, breaths.append)
+    counted = iter(range(100_000))
+    pace = Pace(Bound(999.5, lambda: float(next(counted))), breaths.append)
+    [found] = settle_strays(spool, configure(spool, make_route(to="OTHER")), 10.0, pace)
     assert (found.tasks, len(breaths)) == (2500, 2)

@@ -1,23 +1,18 @@
 """What operators ask of the queue and change in it; every answer is a value that goes into JSON as it is."""
 
 import json
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from fleet.errors import UsageError
 from fleet.relay.forward.outcome import LONGEST_PAUSE_S
+from fleet.relay.spool.pieces import PACE, Change, Pace, change_in_pieces
 from fleet.relay.spool.queue import Spool
 
 MAX_ROWS: Final = 1000
 _LONGEST_PAUSE_S: Final = 2 * LONGEST_PAUSE_S
 Answer = dict[str, Any]
-_CHUNK: Final = 1000  # rows in one transaction: arrivals wait for the end of it
-_BREATH_S: Final = 0.01
-_ASK_SOME: Final = (
-    "UPDATE tasks SET state = 'hold', next_at = 0 WHERE id IN (SELECT id FROM tasks WHERE state = 'unrouted' LIMIT ?)"
-)
 
 
 def read_queues(spool: Spool, now: float) -> list[Answer]:
@@ -63,12 +58,13 @@ def list_tasks(spool: Spool, states: Sequence[str], limit: int = MAX_ROWS) -> li
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def retry(spool: Spool, destination: str | None) -> int:
+def retry(spool: Spool, destination: str | None, pace: Pace = PACE) -> int:
     """What pauses after a failure is tried now."""
-    where = "" if destination is None else " AND destination = ?"
-    values = () if destination is None else (destination,)
-    states = "state IN ('queued', 'uncommitted')"
-    return spool.change(f"UPDATE tasks SET next_at = 0 WHERE {states} AND next_at > 0{where}", values)  # noqa: S608
+    pauses = "state IN ('queued', 'uncommitted') AND next_at > 0"
+    where, values = ("", ()) if destination is None else (" AND destination = ?", (destination,))
+    find = f"SELECT id FROM tasks WHERE {pauses}{where}"  # noqa: S608
+    update = f"UPDATE tasks SET next_at = 0 WHERE {pauses}{where} AND id = ?"  # noqa: S608
+    return change_in_pieces(spool, Change(find, values, update, values), pace)[0]
 
 
 def release(spool: Spool, task: int, now: float) -> int:
@@ -136,21 +132,24 @@ def resend(spool: Spool, wanted: Resend, now: float) -> int:
     return changed
 
 
-def mend_times(spool: Spool, now: float) -> None:
+def mend_times(spool: Spool, now: float, pace: Pace = PACE) -> None:
     """After the clock was set back: what was put off by the wrong one is not put off for years (T71).
 
     What waits for an hour is asked again; a pause after a failure never was as long as it seems now.
     """
-    with spool.change_all() as connection:
-        connection.execute("UPDATE tasks SET next_at = 0 WHERE state IN ('hold', 'wait') AND next_at > ?", (now,))
-        connection.execute(
-            "UPDATE tasks SET next_at = 0 WHERE (state = 'uncommitted' OR (state = 'queued' AND attempts > 0))"
-            " AND next_at > ?",
-            (now + _LONGEST_PAUSE_S,),
-        )
-        connection.execute("UPDATE choices SET chosen_at = ?1 WHERE chosen_at > ?1", (now,))
-        connection.execute("UPDATE choices SET delivered_at = ?1 WHERE delivered_at > ?1", (now,))
-        connection.execute("UPDATE tasks SET changed_at = ?1 WHERE changed_at > ?1", (now,))
+    waits, paused = "state IN ('hold', 'wait')", "(state = 'uncommitted' OR (state = 'queued' AND attempts > 0))"
+    study = ("study_instance_uid", "route")
+    for table, key, what, where, value, latest in (
+        ("tasks", ("id",), "next_at", waits, 0.0, now),
+        ("tasks", ("id",), "next_at", paused, 0.0, now + _LONGEST_PAUSE_S),
+        ("choices", study, "chosen_at", "1", now, now),
+        ("choices", study, "delivered_at", "1", now, now),
+        ("tasks", ("id",), "changed_at", "1", now, now),
+    ):
+        which = " AND ".join(f"{each} = ?" for each in key)
+        find = f"SELECT {', '.join(key)} FROM {table} WHERE {where} AND {what} > ?"  # noqa: S608
+        update = f"UPDATE {table} SET {what} = ? WHERE {where} AND {what} > ? AND {which}"  # noqa: S608
+        change_in_pieces(spool, Change(find, (latest,), update, (value, latest)), pace)
 
 
 def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) -> int:
@@ -249,10 +248,8 @@ def read_kept(spool: Spool) -> dict[str, int]:
     return {"instances": instances, "bytes": size_bytes}
 
 
-def ask_again(spool: Spool) -> int:
+def ask_again(spool: Spool, pace: Pace = PACE) -> int:
     """After a change of the configuration, what no route took is asked about again."""
-    done = changed = spool.change(_ASK_SOME, (_CHUNK,))
-    while changed == _CHUNK:
-        time.sleep(_BREATH_S)
-        done += (changed := spool.change(_ASK_SOME, (_CHUNK,)))
-    return done
+    find = "SELECT id FROM tasks WHERE state = 'unrouted'"
+    update = "UPDATE tasks SET state = 'hold', next_at = 0 WHERE state = 'unrouted' AND id = ?"
+    return change_in_pieces(spool, Change(find, (), update), pace)[0]

@@ -4,18 +4,16 @@ They are asked about again, like what waits for its hour. What no route takes in
 and is asked about again after every change of the configuration: when its destination comes back, so does the task.
 """
 
-import json
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
+from fleet.relay.spool.pieces import PACE, Change, Pace, change_in_pieces
 from fleet.relay.spool.queue import Spool
 from fleet.relay.spool.records import GONE
 from fleet.relay.values import Config
 
-_CHUNK: Final = 1000  # rows in one transaction: arrivals wait for the end of it
-_BREATH_S: Final = 0.01
+_OPEN: Final = "state IN ('queued', 'uncommitted', 'hold', 'wait')"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +28,9 @@ class Stray:
     left: int = 0
 
 
-def settle_strays(
-    spool: Spool, config: Config, now: float, breathe: Callable[[float], None] = time.sleep
-) -> list[Stray]:
+def settle_strays(spool: Spool, config: Config, now: float, pace: Pace = PACE) -> list[Stray]:
     """Have all of them decided anew; returns what was found."""
-    return [_settle(spool, stray, now, breathe) for stray in _find(spool, config)]
+    return [_settle(spool, stray, now, pace) for stray in _find(spool, config)]
 
 
 def count_unrouted(spool: Spool) -> list[dict[str, Any]]:
@@ -55,26 +51,15 @@ def _find(spool: Spool, config: Config) -> Iterator[Stray]:
             yield Stray(route, destination, role, f"its destination {destination} {GONE}")
 
 
-def _settle(spool: Spool, stray: Stray, now: float, breathe: Callable[[float], None]) -> Stray:
-    done = 0
-    while True:
-        with spool.hands.closed(stray.destination or "") as in_hand, spool.change_all() as connection:
-            changed = connection.execute(
-                "UPDATE tasks SET state = 'hold', next_at = 0, destination = NULL, attempts = 0, reason = ?,"
-                " changed_at = ? WHERE id IN (SELECT id FROM tasks WHERE state IN"
-                "  ('queued', 'uncommitted', 'hold', 'wait') AND route = ? AND destination IS ? AND role = ?"
-                "  AND reason != ? AND id NOT IN (SELECT value FROM json_each(?)) LIMIT ?)",
-                (
-                    stray.reason, now, stray.route, stray.destination, stray.role, stray.reason,
-                    json.dumps(sorted(in_hand)), _CHUNK,
-                ),
-            ).rowcount  # fmt: skip
-            held = connection.execute(
-                "SELECT count(*) FROM tasks WHERE id IN (SELECT value FROM json_each(?)) AND route = ?"
-                " AND state = 'queued'",
-                (json.dumps(sorted(in_hand)), stray.route),
-            ).fetchone()[0]
-        done += changed
-        if changed < _CHUNK:
-            return Stray(stray.route, stray.destination, stray.role, stray.reason, done, held)
-        breathe(_BREATH_S)
+def _settle(spool: Spool, stray: Stray, now: float, pace: Pace) -> Stray:
+    where = f"{_OPEN} AND route = ? AND destination IS ? AND role = ? AND reason != ?"
+    which = (stray.route, stray.destination, stray.role, stray.reason)
+    change = Change(
+        f"SELECT id FROM tasks WHERE {where}",  # noqa: S608
+        which,
+        "UPDATE tasks SET state = 'hold', next_at = 0, destination = NULL, attempts = 0, reason = ?, changed_at = ?"  # noqa: S608
+        f" WHERE {where} AND id = ?",
+        (stray.reason, now, *which),
+    )
+    done, left = change_in_pieces(spool, change, pace, lambda: spool.hands.closed(stray.destination or ""))
+    return replace(stray, tasks=done, left=left)

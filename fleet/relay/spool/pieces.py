@@ -12,6 +12,7 @@ from typing import Any, Final
 
 from fleet.relay.spool.queue import Bound, Spool
 
+PIECE: Final = Bound(0.02)
 BREATH_S: Final = 0.01
 Hold = Callable[[], AbstractContextManager[Collection[int]]]
 
@@ -30,7 +31,7 @@ class Change:
 class Pace:
     """How long a piece may take, and what lies between two of them."""
 
-    bound: Bound = Bound(0.02)
+    bound: Bound = PIECE
     breathe: Callable[[float], None] = time.sleep
 
 

@@ -1,7 +1,7 @@
-"""The relay as a whole: its threads, what it does beside receiving and sending, and how it starts, reloads and ends.
+"""The relay as a whole: its threads, what operators ask of it, and how it starts, reloads and ends.
 
-The caller's thread does the housekeeping, one step a second: asks again about what waits for its hour or its study,
-hands studies to backups, forgets what is done, tells systemd that the loops are alive.
+The caller's thread does the housekeeping (`operate.housekeeping`), one step a second, and tells systemd that the loops
+are alive.
 """
 
 import os
@@ -9,8 +9,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,15 +23,15 @@ from fleet.relay.forward.outbound import Parcel
 from fleet.relay.forward.senders import Surroundings, Worker, make_workers
 from fleet.relay.operate import ledger
 from fleet.relay.operate.control import Control, read_states, read_task, read_text
+from fleet.relay.operate.housekeeping import SELDOM, Household, Housekeeping
 from fleet.relay.operate.metrics import format_metrics
 from fleet.relay.operate.notify import Notifier
 from fleet.relay.operate.queues import describe_destinations
 from fleet.relay.operate.reidentify import Question, read_questions, reidentify
-from fleet.relay.operate.strays import count_unrouted, settle_strays
+from fleet.relay.operate.strays import count_unrouted
 from fleet.relay.receive.admission import Door, make_door
 from fleet.relay.receive.committer import Committer
 from fleet.relay.receive.loop import Receiver
-from fleet.relay.route.decide import next_backup
 from fleet.relay.rules import Rules, check_built, judge_schedules, load_transform, resolve_names, uses_key
 from fleet.relay.secure import make_server_context
 from fleet.relay.spool.key import KEY_BYTES, read_key
@@ -43,19 +42,15 @@ from fleet.relay.telling import Teller
 from fleet.relay.values import Config, Quarantine
 
 _ALIVE_S: Final = 20.0
-_STEP_S: Final = 60.0  # less is a clock that is drawn to the right time
-_SELDOM: Final = 30  # steps between two looks at retention
-_ASK_S: Final = 2.0  # the same for what has to be decided again
-_BREATH_S: Final = 0.01
-_FORGET_S: Final = 2.0  # as long as one look may take; the next one goes on
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """What the daemon has of its process: where lines go, whom it notifies."""
+    """What the daemon has of its process: where lines go, whom it notifies, after how many steps it forgets."""
 
     tell: Teller
     notify: Notifier
+    seldom: int = SELDOM
 
 
 def load(path: Path, transform: Any, now: datetime) -> tuple[Config, tuple[str, ...]]:
@@ -108,13 +103,10 @@ class Daemon:
             orphans=len(found.orphans),
             missing=len(found.missing),
         )
-        self._is_to_look = True  # for tasks that lead nowhere: after every change of what they could lead to
-        try:
-            ledger.mend_times(self.spool, time.time())
-            self._look_again(config, time.time())
-        except Exception as error:  # noqa: BLE001  a full disk must not keep from starting what delivers
-            self._tell("housekeeping-failed", error=type(error).__name__)
-        self._ahead_s = time.time() - time.monotonic()
+        self._house = Housekeeping(
+            Household(self.spool, self._tell, lambda: self.rules, self._wake_workers, self._outside.seldom)
+        )
+        self._house.begin()
         self._committer = Committer(self.spool, lambda: self.rules, self._tell, self._wake_workers)
         door = self._open_door(config)
         self._receiver = Receiver(self.spool, self._committer, door, self._tell, config.max_associations)
@@ -128,7 +120,6 @@ class Daemon:
         self._retired: list[Worker] = []
         self._beaten_at = time.monotonic()
         self._started_at = time.time()
-        self._steps = 0
         self.is_draining = False
 
     def _open_door(self, config: Config) -> Door:
@@ -179,13 +170,10 @@ class Daemon:
             self._receiver.close()
         self.spool.close()
 
-    # Housekeeping
-
     def step(self) -> bool:
         """One step of housekeeping; False when a drain is complete."""
-        self._steps += 1
         try:
-            self._keep_house(time.time())
+            self._house.step(time.time())
             is_drained = self.is_draining and self._is_drained()
         except Exception as error:  # noqa: BLE001  a full disk must not end what still delivers, and so makes room
             self._tell("housekeeping-failed", error=type(error).__name__)
@@ -193,41 +181,6 @@ class Daemon:
         if self._is_alive():
             self._notify("WATCHDOG=1")
         return not is_drained
-
-    def _keep_house(self, now: float) -> None:
-        self._mind_the_clock(now, time.monotonic())
-        if self._is_to_look:
-            self._look_again(self.rules.config, now)
-        self._ask_again(now)
-        self._use_backups(now)
-        if self._steps % _SELDOM == 1:
-            self._forget(now)
-
-    def _look_again(self, config: Config, now: float) -> None:
-        """What no route took, and what leads to a route or destination that is in the configuration no more."""
-        self._is_to_look = False
-        ledger.ask_again(self.spool)
-        for stray in settle_strays(self.spool, config, now):
-            self._is_to_look = self._is_to_look or stray.left > 0
-            if stray.tasks:
-                to = stray.destination or ""
-                self._tell("stray", route=stray.route, destination=to, why=stray.reason, tasks=stray.tasks)
-
-    def _ask_again(self, now: float) -> None:
-        """What waits for its hour or its study, with a breath in between for what arrives just now."""
-        ends_at = time.monotonic() + _ASK_S
-        while self.spool.redecide(now, self.rules.decide):
-            self._wake_workers()
-            if time.monotonic() > ends_at:
-                return
-            time.sleep(_BREATH_S)
-
-    def _mind_the_clock(self, now: float, counted: float) -> None:
-        ahead_s, self._ahead_s = self._ahead_s, now - counted
-        if self._ahead_s < ahead_s - _STEP_S:
-            self._tell("clock-set-back", seconds=round(ahead_s - self._ahead_s))
-            ledger.mend_times(self.spool, now)
-            self._wake_workers()
 
     def _is_alive(self) -> bool:
         """The loop that receives beats by itself; a step of ours came to its end."""
@@ -253,47 +206,6 @@ class Daemon:
         states = ledger.count_states(self.spool)
         return self._receiver.associations == 0 and states["queued"] == 0
 
-    def _use_backups(self, now: float) -> None:
-        for study, name, chosen, chosen_at, delivered_at in self._read_late(now):
-            route = self.rules.config.route(name)
-            if route is None:
-                continue
-            backup = next_backup(route, chosen, chosen_at, delivered_at, datetime.fromtimestamp(now, UTC))
-            if backup is not None and backup != chosen:
-                moved = ledger.move_study(self.spool, study, name, backup, now)
-                self._tell(
-                    "backup",
-                    study=self._tell.hash_uid(study),
-                    route=name,
-                    destination=backup,
-                    instead_of=chosen,
-                    instances=moved,
-                )
-                self._wake_workers()
-
-    def _read_late(self, now: float) -> Iterator[ledger.LateChoice]:
-        """The studies of each destination that has had its time, not those that may wait as long as they like."""
-        for route in self.rules.config.routes:
-            for target in route.primary:
-                if target.backup_after_s is not None:
-                    before = now - target.backup_after_s
-                    yield from ledger.read_late_choices(self.spool, route.name, target.ae_title, before)
-
-    def _forget(self, now: float) -> None:
-        """What is done goes when its time is over or there is too much of it; at once when room runs out."""
-        retention = self.rules.config.retention
-        before = now - retention.keep_s if self.spool.free_bytes() > 0 else now
-        ends_at, forgotten = time.monotonic() + _FORGET_S, 0
-        while time.monotonic() < ends_at:
-            done = ledger.find_done(self.spool, before)
-            if not done and retention.max_bytes is not None:
-                done = ledger.find_surplus(self.spool, retention.max_bytes)
-            if not done:
-                break
-            forgotten += self.spool.forget(done)
-        if forgotten:
-            self._tell("forgotten", instances=forgotten)
-
     # Configuration
 
     def reload(self) -> bool:
@@ -309,13 +221,12 @@ class Daemon:
             self._notify("READY=1", "STATUS=a new configuration was refused, the old one holds on")
             return False
         self._warn(warnings)
-        with suppress(Exception):  # a full disk; then the next step does, which tells it
-            self._look_again(config, time.time())  # before senders meet what has no route
+        self._house.foresee(config)
         self.rules = Rules(config, self._tell, key, self.rules.work, self.rules.transform)
         for worker in self._all_workers():  # what was prepared by the old file's steps does not go out after this
             worker.hold()
         self._receiver.change(door, config.max_associations, secure)
-        self._is_to_look = True
+        self._house.is_to_look = True
         self._match_workers()
         self._tell("reloaded", routes=len(config.routes))
         self._notify("READY=1", f"STATUS=listening on port {self.port}")
@@ -369,7 +280,7 @@ class Daemon:
             self.drain()
             return {"draining": True}
         changed = self._change(verb, request, now)
-        self._is_to_look = True
+        self._house.is_to_look = True
         self._wake_workers()
         self._tell("operator", verb=verb, changed=changed)
         return {"changed": changed}

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-import fleet.relay.daemon as relay
+from fleet.relay.daemon import Daemon, Outside
 from fleet.relay.operate.notify import Notifier
 from fleet.relay.rules import load_transform
 from fleet.relay.telling import Teller
@@ -25,8 +25,7 @@ def live(config: Path, log: Path) -> None:
     os.umask(0o077)
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     tell = Teller(lambda line: (os.write(descriptor, line.encode() + b"\n"), None)[1], os.urandom(32), time.time)
-    relay._SELDOM = 3  # type: ignore[misc]  # forgets often, so that kills meet that too
-    daemon = relay.Daemon(config, relay.Outside(tell, Notifier(None)))
+    daemon = Daemon(config, Outside(tell, Notifier(None), seldom=3))  # forgets often, so that kills meet that too
     daemon.start()
     os.write(1, b"%d\n" % os.getpid())
     while daemon.step():

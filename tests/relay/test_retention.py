@@ -46,7 +46,7 @@ def keep(folder: Path, document: dict[str, object], now: float) -> list[str]:
     config.write_text(json.dumps(document))
     daemon = Daemon(config, Outside(Teller(lambda _line: None, bytes(32), lambda: 0.0), Notifier(None)))
     try:
-        daemon._forget(now)
+        daemon._house.forget(now)
         return left(daemon.spool)
     finally:
         daemon.start()

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from fleet.errors import FleetError, UsageError
+from fleet.errors import FleetError, UsageError, did_you_mean
 from fleet.relay.config import read_config
 from fleet.relay.operate.control import STATES, ask
 from fleet.relay.operate.notify import Notifier
@@ -34,6 +34,12 @@ this program as /usr/local/lib/dicom-fleet/fleet-relay.pyz and CONFIG as /etc/fl
 
 
 class _Parser(argparse.ArgumentParser):
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        if action.choices is not None and value not in action.choices:
+            known = [str(each) for each in action.choices]
+            hint = did_you_mean(str(value), known) or f"; there are {', '.join(known)}"
+            raise argparse.ArgumentError(action, f"no {value!r}{hint}")
+
     def error(self, message: str) -> NoReturn:
         self.print_usage(sys.stderr)
         self.exit(WRONG_USAGE, f"{self.prog}: {message}\n")

@@ -262,3 +262,21 @@ def test_what_no_route_takes_any_more_is_shown_with_the_reason_and_comes_back_wi
         relay.process.send_signal(signal.SIGHUP)
         wait_for(lambda: script.uids() == ["1.2.5"])
         wait_for(lambda: relay.ask("status")["unrouted"] == [])
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["statu", "relay.json"], "no 'statu'; did you mean 'status'?"),
+        (["quarantine", "relay.json", "relese"], "no 'relese'; did you mean 'release'?"),
+        (["list", "relay.json", "--state", "queue"], "no 'queue'; did you mean 'queued'?"),
+        (["zzz", "relay.json"], "no 'zzz'; there are run, check, "),
+    ],
+)
+def test_a_slip_in_a_verb_or_a_word_of_it_is_told_with_what_was_meant(
+    words: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 64
+    assert hint in capsys.readouterr().err

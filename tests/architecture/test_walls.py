@@ -29,6 +29,7 @@ PLANTED = [
     ("click", "fleet/report/text.py", "import rich"),
     ("push-and-verify", "fleet/push/apply.py", "import fleet.verify.sweep"),
     ("relay-alone", "fleet/relay/receive/loop.py", "import fleet.inventory.model"),
+    ("relay-forward", "fleet/relay/forward/throttle.py", "import fleet.relay.receive.admission"),
     ("plan-not-push", "fleet/plan/decide.py", "import fleet.push.apply"),
 ]
 

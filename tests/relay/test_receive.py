@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 
+from fleet.dicom.dimse import VERIFICATION_UID
 from fleet.dicom.items import PresentationContextRQ
 from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ, DataTF, PresentationDataValue, decode_pdu
 from fleet.relay.forward.outbound import AssociationFailed, Outbound, Parcel
 from fleet.relay.header import read_texts
 from fleet.relay.receive import loop
-from fleet.relay.receive.admission import VERIFICATION_UID, Door, is_storage
+from fleet.relay.receive.admission import Door, is_storage
 from fleet.relay.receive.incoming import encode_file_meta
 from fleet.relay.receive.places import may_associate
 from fleet.relay.store_command import encode_store_rq

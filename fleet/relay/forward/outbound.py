@@ -25,6 +25,7 @@ from fleet.dicom.commitment import (
     encode_action_rq,
     encode_request,
 )
+from fleet.dicom.dimse import VERIFICATION_UID, EchoRQ
 from fleet.dicom.errors import PeerError
 from fleet.dicom.items import (
     ImplementationClassUID,
@@ -34,7 +35,7 @@ from fleet.dicom.items import (
     UserInformation,
 )
 from fleet.dicom.pdu import Abort, AssociateAC, AssociateRJ, AssociateRQ, DataTF, Pdu, PresentationDataValue, ReleaseRP
-from fleet.relay.receive.admission import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, VERIFICATION_UID
+from fleet.relay.implementation import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
 from fleet.relay.secure import wrap
 from fleet.relay.store_command import C_ECHO_RQ, CommandSet, decode_command, encode_response, encode_store_rq
 from fleet.relay.values import Destination, Endpoint
@@ -133,8 +134,6 @@ class Outbound:
 
     def echo(self) -> int:
         """C-ECHO; returns the status."""
-        from fleet.dicom.dimse import EchoRQ
-
         self._message_id += 1
         context_id = self.contexts.get((VERIFICATION_UID, "1.2.840.10008.1.2"))
         if context_id is None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from fleet.dicom.commitment import Reference
+from fleet.dicom.dimse import VERIFICATION_UID
 from fleet.dicom.errors import PeerError
 from fleet.relay.forward.commitments import (
     RESULT_S,
@@ -37,7 +38,6 @@ from fleet.relay.forward.outbound import (
 from fleet.relay.forward.outcome import MAX_ATTEMPTS, Circuit, Meaning, make_pause_s, read_status
 from fleet.relay.forward.throttle import Meter, Throttle
 from fleet.relay.header import IMPLICIT_LITTLE
-from fleet.relay.receive.admission import VERIFICATION_UID
 from fleet.relay.spool.queue import Spool
 from fleet.relay.spool.records import LANES, Task
 from fleet.relay.store_command import INVALID_ARGUMENT, SUCCESS

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from fleet.dicom.commitment import COMMITMENT_UID, EXPLICIT_LITTLE, IMPLICIT_LITTLE
+from fleet.dicom.dimse import VERIFICATION_UID
 from fleet.dicom.items import (
     APPLICATION_CONTEXT_UID,
     ImplementationClassUID,
@@ -21,11 +22,9 @@ from fleet.dicom.items import (
     UserInformation,
 )
 from fleet.dicom.pdu import AssociateAC, AssociateRJ, AssociateRQ
+from fleet.relay.implementation import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
 from fleet.relay.values import Caller, Config, Destination
 
-IMPLEMENTATION_UID: Final = "2.25.208716395823347190652716350421180396151"
-IMPLEMENTATION_NAME: Final = "FLEET_RELAY_1"
-VERIFICATION_UID: Final = "1.2.840.10008.1.1"
 _UID: Final = re.compile(r"[0-9]+(\.[0-9]+)+", re.ASCII)
 _STANDARD: Final = "1.2.840.10008."
 # PS3.4 B.5: the storage classes stand below this root, and two of radiotherapy apart from it.

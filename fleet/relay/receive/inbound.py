@@ -10,10 +10,11 @@ from typing import Final
 
 from fleet.dicom.association import Acceptor, PeerFault, TransportClosed
 from fleet.dicom.commitment import COMMITMENT_UID, N_EVENT_REPORT_RQ
+from fleet.dicom.dimse import VERIFICATION_UID
 from fleet.dicom.errors import InvalidValueError, LocalUseError, PeerError, UnexpectedPduError, UnrecognizedPduError
 from fleet.dicom.pdu import Abort, AssociateRJ, AssociateRQ, DataTF, PresentationDataValue, ReleaseRQ
 from fleet.dicom.state import State
-from fleet.relay.receive.admission import VERIFICATION_UID, Admitted, Context, is_uid
+from fleet.relay.receive.admission import Admitted, Context, is_uid
 from fleet.relay.receive.committer import Arrival
 from fleet.relay.receive.incoming import Incoming, Refusal
 from fleet.relay.receive.stream import Fragment, PduStream

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from fleet.relay.receive.admission import IMPLEMENTATION_NAME, IMPLEMENTATION_UID, Context
+from fleet.relay.implementation import IMPLEMENTATION_NAME, IMPLEMENTATION_UID
+from fleet.relay.receive.admission import Context
 from fleet.relay.store_command import OUT_OF_RESOURCES, CommandSet
 
 PREAMBLE_BYTES: Final = 128

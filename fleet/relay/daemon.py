@@ -1,4 +1,4 @@
-"""The relay as a whole: its threads, what operators ask of it, and how it starts, reloads and ends.
+"""The relay as a whole: its threads, and how it starts, reloads and ends.
 
 The caller's thread does the housekeeping (`operate.housekeeping`), one step a second, and tells systemd that the loops
 are alive.
@@ -9,7 +9,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,12 +22,11 @@ from fleet.relay.forward.commitments import take_report, tell_outcome
 from fleet.relay.forward.outbound import Parcel
 from fleet.relay.forward.senders import Surroundings, Worker, make_workers
 from fleet.relay.operate import ledger
-from fleet.relay.operate.control import Control, read_states, read_task, read_text
+from fleet.relay.operate.control import Control
 from fleet.relay.operate.housekeeping import SELDOM, Household, Housekeeping
-from fleet.relay.operate.metrics import format_metrics
 from fleet.relay.operate.notify import Notifier
 from fleet.relay.operate.queues import describe_destinations
-from fleet.relay.operate.reidentify import Question, read_questions, reidentify
+from fleet.relay.operate.requests import Desk, Requests
 from fleet.relay.operate.strays import count_unrouted
 from fleet.relay.receive.admission import Door, make_door
 from fleet.relay.receive.committer import Committer
@@ -114,7 +113,16 @@ class Daemon:
         self._receiver.take_report = self._take_report
         self._receiver.secure = open_secure(config)
         self.port = self._listen(config)
-        self._control = Control(self.spool.folder, self._handle)
+        desk = Desk(
+            self.spool,
+            self._tell,
+            lambda: self.rules,
+            lambda: self._workers,
+            self.status,
+            self.drain,
+            self._note_change,
+        )
+        self._control = Control(self.spool.folder, Requests(desk).handle)
         self._thread = threading.Thread(target=self._receiver.serve, name="receive", daemon=True)
         self._workers: dict[str, tuple[Worker, ...]] = {}
         self._retired: list[Worker] = []
@@ -263,69 +271,9 @@ class Daemon:
     def _all_workers(self) -> list[Worker]:
         return [worker for workers in list(self._workers.values()) for worker in workers]
 
-    # What operators ask
-
-    def _handle(self, request: Mapping[str, Any]) -> Any:
-        now = time.time()
-        verb = read_text(request, "verb")
-        if verb == "status":
-            return self.status(now)
-        if verb == "metrics":
-            return format_metrics(self.status(now), self._tell.counts())
-        if verb == "list":
-            return ledger.list_tasks(self.spool, read_states(request))
-        if verb == "reidentify":
-            return self._reidentify(request, now)
-        if verb == "drain":
-            self.drain()
-            return {"draining": True}
-        changed = self._change(verb, request, now)
+    def _note_change(self) -> None:
         self._house.is_to_look = True
         self._wake_workers()
-        self._tell("operator", verb=verb, changed=changed)
-        return {"changed": changed}
-
-    def _reidentify(self, request: Mapping[str, Any], now: float) -> Any:
-        if request.get("asked") is None:
-            return read_questions(self.spool)
-        reason = read_text(request, "reason") if request.get("reason") is not None else ""
-        question = Question(read_text(request, "asked"), int(request["user_id"]), reason)
-        found = reidentify(self.spool, self.rules.key, question, now)
-        self._tell("reidentified", user_id=question.user_id, found=len(found))
-        return found
-
-    def _change(self, verb: str, request: Mapping[str, Any], now: float) -> int:
-        to = None if request.get("destination") is None else read_text(request, "destination")
-        if to is not None and to not in self.rules.config.destinations:
-            raise UsageError(f"{to!r} is no destination; there are {', '.join(sorted(self.rules.config.destinations))}")
-        match verb, to:
-            case "retry", _:
-                for name, workers in self._workers.items():
-                    if to in {None, name}:
-                        workers[0].circuit.record_success()
-                return ledger.retry(self.spool, to)
-            case "pause", str():
-                changed = ledger.pause(self.spool, to, now)
-                for worker in self._workers.get(to, ()):
-                    worker.hold()
-                return changed
-            case "resume", str():
-                return ledger.resume(self.spool, to)
-            case "resend", _:
-                wanted = ledger.Resend(read_text(request, "study"), to, self._find_routes(to))
-                return ledger.resend(self.spool, wanted, now)
-            case "release", None:
-                return _met(ledger.release(self.spool, read_task(request), now), "quarantined")
-            case "drop", None:
-                return _met(ledger.drop(self.spool, read_task(request), now), "quarantined, unrouted or uncommitted")
-        raise UsageError(f"the relay cannot {verb!r} like this")
-
-    def _find_routes(self, destination: str | None) -> tuple[str, ...]:
-        """The routes that lead to a destination, if only for some."""
-        routes = self.rules.config.routes
-        return tuple(
-            each.name for each in routes if destination in {to.ae_title for to in (*each.primary, *each.optional)}
-        )
 
     def drain(self) -> None:
         """Take no more, send what is queued, then end."""
@@ -349,12 +297,6 @@ class Daemon:
             "kept": ledger.read_kept(self.spool),
             "counts": self._tell.counts(),
         }
-
-
-def _met(changed: int, state: str) -> int:
-    if not changed:
-        raise UsageError(f"no such task is {state}, so nothing was changed; `quarantine CONFIG show` lists them")
-    return changed
 
 
 def _check_same_place(old: Config, new: Config) -> None:

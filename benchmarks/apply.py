@@ -169,7 +169,7 @@ def measure_one_round(bench: Bench, *, with_ansible: bool) -> None:
     bench.run("pyinfra", bench.peers.pyinfra())
     bench.check("pyinfra")
     if with_ansible:
-        bench.run("ansible", bench.peers.ansible())
+        bench.run("ansible", bench.peers.ansible(bench.revision))
         bench.check("ansible")
 
 

@@ -118,11 +118,16 @@ class Peers:
         """OpenSSH's own client to every host at once."""
         return ["sh", str(self.folder / "ssh.sh")]
 
-    def ansible(self) -> list[str]:
-        """`ansible-playbook` with pipelining and as many forks as there are hosts."""
+    def ansible(self, number: int) -> list[str]:
+        """`ansible-playbook` with pipelining and as many forks as there are hosts.
+
+        Within a run its tasks share connections; like everybody else here, a run begins with none: those that the
+        run before left open for a minute lie in another folder.
+        """
         config = f"ANSIBLE_CONFIG={self.folder / 'ansible.cfg'}"
+        masters = f"ANSIBLE_SSH_CONTROL_PATH_DIR={self.lab.controller.home / f'cp{number}'}"  # short: unix(7), sun_path
         play = ["-i", str(self.folder / "hosts.ini"), str(self.folder / "site.yml")]
-        return ["env", config, str(self.programs / "ansible-playbook"), *play]
+        return ["env", config, masters, str(self.programs / "ansible-playbook"), *play]
 
     def pyinfra(self) -> list[str]:
         """pyinfra, every host at once."""

@@ -141,7 +141,10 @@ class Lab:
         deadline = time.monotonic() + within_s
         while not self.controller.read_banner(host.address).startswith(b"SSH-2.0-"):
             if time.monotonic() > deadline or not host.is_running:
-                raise LabError(f"{host.name} did not answer on port 22; its console said:\n{host.console[-3000:]}")
+                said = (
+                    host.console[-3000:] or "nothing (for many machines fs.inotify.max_user_instances may be too low)"
+                )
+                raise LabError(f"{host.name} did not answer on port 22; its console said:\n{said}")
             time.sleep(0.05)
         host.run(["systemctl", "is-system-running", "--wait"], timeout_s=within_s)
 

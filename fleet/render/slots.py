@@ -17,6 +17,7 @@ from fleet.secrets.secret import MASK, Secret
 
 _TOKEN: Final = re.compile(r"@@fleet-secret-([0-9]+)@@")
 _DAMAGED: Final = re.compile("fleet-secret-", re.IGNORECASE)
+_SHOWN: Final = f"fleet-secret-{MASK}"  # what a structure's own words say of one: fit for messages, never for a file
 
 
 class _Unspoken:
@@ -31,9 +32,12 @@ class _Unspoken:
         )
 
     __str__ = __format__ = __html__ = __len__ = __iter__ = __getitem__ = __add__ = __radd__ = __mul__ = _refuse
+    __int__ = __float__ = __index__ = _refuse  # a filter that fails to make a number of it would write 0
+    __eq__ = __ne__ = _refuse  # false whatever it is compared with, and nobody would know
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
-        return MASK
+        return _SHOWN
 
     def __bool__(self) -> bool:
         return True
@@ -106,6 +110,8 @@ class Pouch:
 
     def unfold(self, text: str) -> Content:
         """The template's text with every secret in its place, and where these are."""
+        if _SHOWN in text.lower():
+            raise UnfitValue("a value that holds a secret was made into text; output the secret by its file's filter")
         if not self._quoted:
             return Content(text)
         pieces: list[str] = []

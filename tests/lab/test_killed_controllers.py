@@ -55,7 +55,9 @@ for lease in /run/fleet/lease.*; do
   fi
 done
 """
-LEASE_S = 60  # how long a lease outlives a script, while the host waits for fleet's next word
+# How long a lease may outlive a script, while the host waits for fleet's next word: a minute behind the window, which
+# is the 2 s of WINDOW and the second that a drain may take. That is seen just before a confirmation gives it back.
+LEASE_S = 60 + 3
 
 
 @dataclass

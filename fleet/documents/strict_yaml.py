@@ -292,8 +292,31 @@ def _syntax_problem(text: str, path: str, error: yaml.YAMLError) -> Problem:
         if mark is not None:
             line, column = mark.line + 1, mark.column + 1
         said = " ".join(part for part in (error.context, error.problem) if part)
+        said += _yaml_hint(text, error)
     elif found := _UNPRINTABLE.search(text):
         line, column = _place_in(text, found.start())
         said = f"the character U+{ord(found.group()):04X} may not stand in a YAML file"
     message = f"not YAML: {said}; nothing of the file is read"
     return Problem("yaml-syntax", Severity.ERROR, message, Location(path, line, column))
+
+
+def _yaml_hint(text: str, error: yaml.MarkedYAMLError) -> str:
+    """What a person most likely typed where libyaml gave up; nothing where it could be many things."""
+    mark, begun, problem = error.problem_mark, error.context_mark, error.problem or ""
+    if mark is None:
+        return ""
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    if "\t" in line[: len(line) - len(line.lstrip())] or line[mark.column : mark.column + 1] == "\t":
+        return " (a tab: indent with spaces)"
+    if begun is not None and ("quoted scalar" in (error.context or "") or "flow" in (error.context or "")):
+        return f" (what is not closed, or lacks quotes around a text with `: `, begins at {_spot(begun)})"
+    if problem.startswith("mapping values"):
+        return " (either this line is indented too far, or a text with `: ` in it lacks quotes)"
+    if begun is not None and "block" in (error.context or ""):
+        return f" (this line is not indented like those before it, which begin at {_spot(begun)})"
+    return ""
+
+
+def _spot(mark: Any) -> str:
+    return f"{mark.line + 1}:{mark.column + 1}"

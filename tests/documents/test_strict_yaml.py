@@ -79,6 +79,28 @@ def test_a_case_is_refused_at_its_line_and_column(case: Path) -> None:
     assert [f"{each.location.line}:{each.location.column} {each.code}" for each in found] == wanted
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("fleet:\n\tname: a\n", "(a tab: indent with spaces)"),
+        ("fleet:\n- a: b\n\tc: d\n", "(a tab: indent with spaces)"),
+        (
+            "fleet:\n  a: b\n    c: d\n",
+            "(either this line is indented too far, or a text with `: ` in it lacks quotes)",
+        ),
+        ("fleet: new: CT\n", "a text with `: ` in it lacks quotes)"),
+        ("hosts:\n  - a: b\n  c: d\n", "not indented like those before it, which begin at 2:3)"),
+        ("a:\n  - {b: c\n  - {d: e}\n", "begins at 2:5)"),
+        ('a:\n  - {b: "c}\n  - {d: e}\n', "begins at 2:9)"),
+        ("a: {b: new: CT}\n", "begins at 1:4)"),
+        ("a: @b\n", "cannot start any token; nothing"),
+    ],
+)
+def test_what_is_no_yaml_is_told_with_what_was_probably_typed(text: str, hint: str) -> None:
+    (problem,) = parse_document(text.encode(), "t.yml", NOTHING)[1]
+    assert (problem.code, hint in problem.message) == ("yaml-syntax", True), problem
+
+
 def test_every_code_of_the_reader_has_a_case() -> None:
     told = {
         line.split()[-1] for case in REFUSED for line in case.read_text("latin-1").splitlines() if "# expect" in line

@@ -107,11 +107,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _hint(error: click.UsageError) -> str:
-    """The two slips behind a word too many: a selector without quotes, an inventory without -i."""
+    """The slips behind a word too many (a selector without quotes or -l, an inventory without -i) or too early."""
+    if isinstance(error, click.NoSuchOption) and error.ctx is not None and error.ctx.parent is None:
+        return "" if error.possibilities else "Hint: options stand behind their verb, as in `fleet plan -i FOLDER`.\n"
     if error.ctx is None or not error.message.startswith("Got unexpected extra argument"):
         return ""
     known = {parameter.name for parameter in error.ctx.command.params}
-    hints = ["quote a selector that has spaces: 'kind=modality site=north'"] if "selector" in known else []
+    hints = ["quote a selector that has spaces: 'kind=modality site=north'"] if {"selector", "limit"} & known else []
+    hints += ["narrow to hosts or titles with -l"] if "limit" in known else []
     hints += ["name the inventory with -i"] if "inventory" in known else []
     return f"Hint: {'; '.join(hints)}.\n" if hints else ""
 

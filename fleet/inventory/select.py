@@ -16,6 +16,7 @@ from fleet.errors import EmptySelection, did_you_mean
 from fleet.inventory.model import KINDS, Entity, Host, Inventory
 
 _TERM = re.compile(r"\s*(,)|\s*(!?)((?:'[^']*'|[^\s,'])+)")
+_SPACED = re.compile(r"\S\s+=|=\s+\S")
 _GLOB = re.compile(r"[*?\[]")
 _KEYS = ("name", "site", "kind", "modality")
 
@@ -193,9 +194,16 @@ class Selectors:
         if not matched and not self._is_known_word(term):
             raise EmptySelection(
                 f"{bare!r} in the selector {text!r} is no title, host, name or group, and as a pattern it matches"
-                f" nothing{did_you_mean(bare, universe.words)}"
+                f" nothing{self._term_hint(bare, text) or did_you_mean(bare, universe.words)}"
             )
         return matched
+
+    def _term_hint(self, bare: str, text: str) -> str:
+        """A `key=value` that was typed with spaces around its sign, or with a colon for it."""
+        key, colon, value = bare.partition(":")
+        if colon and value and self._is_known_key(key):
+            return f"; did you mean '{key}={value}'?"
+        return "; write key=value without spaces" if _SPACED.search(text) else ""
 
     def _group(self, kind: str, name: str, inside: tuple[str, ...]) -> Indices:
         if name in inside:
@@ -221,8 +229,11 @@ class Selectors:
         key = key.removeprefix("label.")
         bare = value.replace("'", "")
         if not self._is_known_key(key):
-            known = ", ".join(_KEYS)
-            raise EmptySelection(f"{key!r} in the selector {text!r} is none of {known}, nor a label of anything")
+            labels = {label for each in ("entities", "hosts") for label in self._universe(each).attributes}
+            hint = "; write key=value without spaces" if not key else did_you_mean(key, sorted({*_KEYS, *labels}))
+            raise EmptySelection(
+                f"{key!r} in the selector {text!r} is none of {', '.join(_KEYS)}, nor a label of anything{hint}"
+            )
         self._check_closed(key, bare, text)
         if value.startswith("'"):
             return frozenset(self._universe(kind).attributes.get(key, {}).get(bare, ()))
@@ -233,9 +244,8 @@ class Selectors:
         known = {"kind": KINDS, "site": tuple(self._inventory.sites)}.get(key)
         if known is None or value in known or _GLOB.search(value) or (key == "site" and self._inventory.incomplete):
             return
-        raise EmptySelection(
-            f"{value!r} in the selector {text!r} is no {key}{did_you_mean(value, known)}; there are {', '.join(known)}"
-        )
+        hint = did_you_mean(value, known) if value else f": write {key}=… without spaces"
+        raise EmptySelection(f"{value!r} in the selector {text!r} is no {key}{hint}; there are {', '.join(known)}")
 
 
 def find_host(inventory: Inventory, name: str) -> Host:

@@ -122,12 +122,16 @@ def test_an_entity_that_does_not_answer_is_2(boxes: Door, good: Peer) -> None:
         (["echo", "127.0.0.1", "104", "-aet"], "-aet"),
         (["sheet", "kind=modality", "site=north"], "quote a selector"),
         (["validate", "inventory"], "name the inventory with -i"),
+        (["verify", "north-1"], "narrow to hosts or titles with -l"),
+        (["plan", "-l", "site=north", "kind=other"], "quote a selector"),
+        (["--history", "x"], "options stand behind their verb"),
+        (["-i", "inventory"], "options stand behind their verb"),
         (["run"], "PLAYBOOK"),
         ([], "Usage"),
     ],
 )
 def test_wrong_usage_is_64_says_what_and_contacts_nobody(hosts: Door, words: list[str], says: str) -> None:
-    plain = not words or words[0] in {"echo", "schema", "plna"}
+    plain = not words or words[0] in {"echo", "schema", "plna", "--history", "-i"}
     said = hosts.bare(*words) if plain else hosts(*words)
     if says:
         assert (said.status, says in said.err) == (64, True), said

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from fleet.errors import FleetError
+from fleet.errors import FleetError, did_you_mean
 from fleet.relay.shape import (
     above,
     any_of,
@@ -214,7 +214,8 @@ def _sense(config: Config) -> Iterator[str]:
     for index, route in enumerate(config.routes):
         for target in (*route.primary, *route.optional):
             if target.ae_title not in config.destinations:
-                yield f"/routes/{index}: {target.ae_title!r} is no key of /destinations"
+                hint = did_you_mean(target.ae_title, config.destinations)
+                yield f"/routes/{index}: {target.ae_title!r} is no key of /destinations{hint}"
         if [each.name for each in config.routes].count(route.name) > 1:
             yield f"/routes/{index}/name: two routes are named {route.name!r}; their queues could not be told apart"
     if config.receive_tls is not None and config.receive_tls.port == config.listen.port:

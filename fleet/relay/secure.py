@@ -72,7 +72,8 @@ def _check_key(path: str) -> str | None:
     except OSError as error:
         return f"the private key {path} cannot be read: {error.strerror}"
     if mode & (stat.S_IROTH | stat.S_IWOTH):
-        return f"the private key {path} has mode {stat.S_IMODE(mode):o}, so that anybody can read or replace it: 0600"
+        seen = f"the private key {path} has mode {stat.S_IMODE(mode):o}"
+        return f"{seen}, so that anybody can read or replace it; give it 0600"
     return None
 
 

@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from fleet.errors import did_you_mean
+
 Check = Callable[[Any, str], Iterator[str]]
 
 
@@ -151,7 +153,8 @@ def record(required: Mapping[str, Check], optional: Mapping[str, Check] | None =
             yield f"{at}: an object is expected, not {value!r:.60}"
             return
         for name in value.keys() - known.keys():
-            yield f"{at}/{name!s:.60}: unknown here; this relay knows {', '.join(known)}"
+            hint = did_you_mean(f"{name!s:.60}", known) or f"; this relay knows {', '.join(known)}"
+            yield f"{at}/{name!s:.60}: unknown here{hint}"
         for name in required.keys() - value.keys():
             yield f"{at}/{name}: missing"
         for name in value.keys() & known.keys():

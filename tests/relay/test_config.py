@@ -100,6 +100,15 @@ def test_every_problem_is_told_at_once_with_its_place() -> None:
     assert "/max_pdu_bytes: a whole number of 4096 to 131072" in str(raised.value)
 
 
+def test_a_slip_in_a_key_or_a_destination_is_told_with_what_was_meant() -> None:
+    document = make_document(retension={})
+    with pytest.raises(ConfigError, match="/retension: unknown here; did you mean 'retention'"):
+        parse_config(json.dumps(document).encode(), "relay.json")
+    document = make_document(routes=[make_route(to="ARCHIV")])
+    with pytest.raises(ConfigError, match="'ARCHIV' is no key of /destinations; did you mean 'ARCHIVE'"):
+        parse_config(json.dumps(document).encode(), "relay.json")
+
+
 def test_a_destination_that_leads_nowhere_and_twin_names_are_refused() -> None:
     document = make_document(routes=[make_route(), make_route(to="NOWHERE")])
     document["destinations"]["OTHER"] = make_destination("ANOTHER")

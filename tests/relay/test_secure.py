@@ -228,7 +228,7 @@ def test_what_cannot_be_presented_does_not_start(
     server = papers.server()
     assert check_server_tls(server) is None
     (papers.folder / "relay.key").chmod(0o644)
-    assert "anybody can read" in str(check_server_tls(server))
+    assert "anybody can read or replace it; give it 0600" in str(check_server_tls(server))
     assert "there is no file /none.pem" in str(check_server_tls(dataclasses.replace(server, cert_file="/none.pem")))
     assert "cannot be read" in str(check_server_tls(dataclasses.replace(server, key_file="/none.key")))
     other = dataclasses.replace(server, key_file=str(papers.folder / "caller.key"))

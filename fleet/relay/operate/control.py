@@ -134,6 +134,11 @@ def ask(folder: Path, request: Mapping[str, Any]) -> Any:
     """Ask the relay that works on a spool; raises `FleetError` when none does, or when it says no."""
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError as error:
+        raise FleetError(
+            f"the spool {folder} is not there: no relay has run from this CONFIG on this machine;"
+            " ask on the relay's host"
+        ) from error
     except OSError as error:
         raise FleetError(
             f"the spool {folder} cannot be entered: {error.strerror}; ask as its user or as root"

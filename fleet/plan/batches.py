@@ -63,7 +63,8 @@ def parse_percentage(text: str, key: str) -> float:
     """The number in `25%`."""
     match = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)\s*%", text.strip(), re.ASCII)
     if match is None or not 0 <= float(match[1]) <= 100:
-        raise UsageError(f"{key}: {text!r} is no percentage: write a number from 0 to 100 and %, like 25%")
+        hosts = "" if key == "max_fail_percentage" else ", or a number of hosts, like 2"
+        raise UsageError(f"{key}: {text!r} is no percentage: write a number from 0 to 100 and %, like 25%{hosts}")
     return float(match[1])
 
 

@@ -71,6 +71,8 @@ def _parse_header(line: str) -> str | None:
             f"not in ansible-vault's format: it must begin with {MARK};1.1;AES256 (make it by `ansible-vault"
             " encrypt_string`)"
         )
+    if any(" " in part for part in parts):  # YAML folded its lines into one
+        raise VaultError("its lines stand in one: write `!vault |`, and the text below it as ansible-vault made it")
     match parts:
         case ["1.1", "AES256"]:
             return None

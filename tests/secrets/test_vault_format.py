@@ -125,3 +125,11 @@ def test_a_text_cut_anywhere_is_refused_without_a_byte_of_it(cut: int) -> None:
         open_envelope(parse_envelope(piece), PASSWORD)
     body = "".join(piece.splitlines()[1:])
     assert not any(body[at : at + 8] in str(caught.value) for at in range(len(body) - 8))
+
+
+@pytest.mark.parametrize("label", [None, "clinic"])
+def test_a_text_whose_lines_yaml_folded_is_told_by_what_is_missing(label: str | None) -> None:
+    """`!vault` without its `|`: the cipher is not to blame."""
+    folded = " ".join(seal_bytes(CANARY.encode(), PASSWORD, SALT, label).split())
+    with pytest.raises(VaultError, match=r"its lines stand in one: write `!vault \|`"):
+        parse_envelope(folded)

@@ -114,6 +114,26 @@ def test_a_destination_whose_turn_comes_again_is_not_given_what_it_took_before(s
     assert spool.claim("BACKUP", 50, 5) == []
 
 
+@pytest.mark.parametrize("is_answered", [True, False])
+def test_what_is_still_on_its_way_to_a_destination_whose_turn_comes_again_is_not_sent_there_twice(
+    spool: Spool, *, is_answered: bool
+) -> None:
+    # T64: an answer that is later than two moves still counts, and until it comes nothing of it is queued anew
+    spool.add([make_stored(spool, "a", "1.1")], to_archive)
+    [task] = spool.claim("ARCHIVE", 10, 5)
+    assert spool.hands.begin(task)
+    ledger.move_study(spool, "1.2.3", "all", "BACKUP", 30.0)
+    ledger.move_study(spool, "1.2.3", "all", "ARCHIVE", 40.0)
+    if is_answered:
+        spool.record_delivered(task, 50.0)
+    else:
+        spool.record_failed(task, 50.0, 55.0, "no answer")
+    spool.hands.end(task)
+    again = [each.task_id for each in spool.claim("ARCHIVE", 60, 5)]
+    assert again == ([] if is_answered else [task.task_id])
+    assert spool.claim("BACKUP", 60, 5) == []
+
+
 def test_a_second_relay_on_one_spool_is_refused(spool: Spool) -> None:
     """T77."""
     with pytest.raises(SpoolError, match="another relay works"):

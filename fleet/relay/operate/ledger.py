@@ -156,9 +156,23 @@ def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) ->
     """A backup takes over a whole study: what is queued moves, what was delivered elsewhere goes there as well.
 
     So does what is on its way to the old one just now, whose answer nobody knows: there it ends with that answer.
+    What is still on its way to the chosen one, from when it had the study before, stays on that way, and is not sent
+    there a second time.
     """
     old = spool.read("SELECT destination FROM choices WHERE study_instance_uid = ? AND route = ?", (study, route))
+    # Asked before the transaction begins: whoever has left that hand by now has noted the answer, which it carries.
+    under_way = spool.hands.under_way(chosen)
     with spool.hands.closed("".join(row[0] for row in old)) as in_hand, spool.change_all() as connection:
+        back = [
+            task
+            for task in under_way
+            if connection.execute(
+                "UPDATE tasks SET state = 'queued', reason = '', next_at = 0, changed_at = ? WHERE id = ?"
+                " AND study_instance_uid = ? AND route = ? AND role = 'primary' AND state = 'skipped'"
+                " AND destination = ?",
+                (now, task, study, route, chosen),
+            ).rowcount
+        ]
         sent = [
             task
             for task in in_hand
@@ -182,8 +196,8 @@ def move_study(spool: Spool, study: str, route: str, chosen: str, now: float) ->
             "UPDATE tasks SET state = 'skipped', reason = ?, changed_at = ? WHERE study_instance_uid = ? AND route = ?"
             " AND role = 'primary' AND state = 'queued' AND destination != ? AND instance IN (SELECT instance"
             "  FROM tasks WHERE study_instance_uid = ? AND route = ? AND destination = ?"
-            "  AND state IN ('delivered', 'uncommitted'))",
-            (f"{chosen} has it already", now, study, route, chosen, study, route, chosen),
+            "  AND (state IN ('delivered', 'uncommitted') OR id IN (SELECT value FROM json_each(?))))",
+            (f"{chosen} has it already", now, study, route, chosen, study, route, chosen, json.dumps(back)),
         )
         moved = connection.execute(
             "UPDATE tasks SET destination = ?, next_at = 0, attempts = 0 WHERE study_instance_uid = ? AND route = ?"

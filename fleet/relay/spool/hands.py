@@ -60,6 +60,12 @@ class Hands:
         with hand.lock:
             hand.task_ids.discard(task.task_id)
 
+    def under_way(self, destination: str) -> frozenset[int]:
+        """What is on its way there now."""
+        hand = self._hand(destination)
+        with hand.lock:
+            return frozenset(hand.task_ids)
+
     @contextmanager
     def closed(self, destination: str) -> Iterator[frozenset[int]]:
         """Nothing begins to be sent there while tasks are taken away; gives those that are on their way."""

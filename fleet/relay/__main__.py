@@ -123,9 +123,9 @@ def _carry_out(verb: str, path: Path, options: dict[str, Any]) -> int:
 
         route = config.route(options["route"])
         if route is None:
-            raise UsageError(
-                f"no route {options['route']!r}; there are {', '.join(each.name for each in config.routes)}"
-            )
+            known = [each.name for each in config.routes]
+            hint = did_you_mean(options["route"], known) or f"; there are {', '.join(known)}"
+            raise UsageError(f"no route {options['route']!r}{hint}")
         print(describe(route, _time(options["at"])))
         return 0
     _print(verb, options, ask(config.spool, _request(verb, options)))
@@ -151,6 +151,8 @@ def _request(verb: str, options: dict[str, Any]) -> dict[str, Any]:
         if options["task"] is None:
             raise UsageError(f"name the task to {options['what']}; `quarantine CONFIG show` lists them")
         return {"verb": options["what"], "task": options["task"]}
+    if verb == "reidentify" and options["asked"] is not None and not (options["reason"] or "").strip():
+        raise UsageError("say why, by --reason; it is written down with who asked; nothing was looked up")
     given = {key: value for key, value in options.items() if value is not None and key != "json"}
     return {"verb": verb, **given}
 
@@ -163,6 +165,10 @@ def _print(verb: str, options: dict[str, Any], answer: Any) -> None:
     elif isinstance(answer, list):
         for row in answer:
             print(json.dumps(row))
+        if verb == "reidentify" and options["asked"] is not None and not answer:
+            print(
+                "nothing that the spool still holds stands behind it; that you asked is written down", file=sys.stderr
+            )
     else:
         print(json.dumps(answer, indent=2))
 

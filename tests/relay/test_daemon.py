@@ -160,11 +160,17 @@ def test_verbs_without_a_relay_say_so(tmp_path: Path, capsys: pytest.CaptureFixt
     path.write_text(json.dumps(make_document(tmp_path / "spool")))
     assert main(["status", str(path)]) == 1
     assert "no relay has run from this CONFIG on this machine" in capsys.readouterr().err
+    (tmp_path / "spool").mkdir()
+    assert main(["status", str(path)]) == 1
+    assert "No such file or directory; is its service running?" in capsys.readouterr().err
+    (tmp_path / "spool").rmdir()
     (tmp_path / "spool").write_text("no folder")
     assert main(["status", str(path)]) == 1
     assert "cannot be entered: Not a directory" in capsys.readouterr().err
     assert main(["when", str(path), "all", "--at", "2026-03-29T02:30+01:00"]) == 0
     assert "all at Sun 2026-03-29 01:30" in capsys.readouterr().out
+    assert main(["when", str(path), "al"]) == 64
+    assert "no route 'al'; did you mean 'all'?" in capsys.readouterr().err
     with pytest.raises(SystemExit) as raised:
         main(["dance", str(path)])
     assert raised.value.code == 64

@@ -66,11 +66,19 @@ def test_what_arrived_under_a_stand_in_is_found_by_the_verb(tmp_path: Path, caps
         wait_for(lambda: len(script.received) == 1)
         [shown] = script.uids()
         assert shown != "1.2.40"
-        assert main(["reidentify", str(relay.config), shown]) != 0
+        assert main(["reidentify", str(relay.config), shown]) == 64
+        assert "say why, by --reason" in capsys.readouterr().err
+        assert main(["reidentify", str(relay.config), "1.2.3.4", "--reason", "a slip"]) == 0
+        said = capsys.readouterr()
+        assert (said.out, "nothing that the spool still holds" in said.err) == ("", True)
         assert main(["reidentify", str(relay.config), shown, "--reason", "call back"]) == 0
         assert json.loads(capsys.readouterr().out)["instance"] == "1.2.40"
         assert main(["reidentify", str(relay.config)]) == 0
-        assert json.loads(capsys.readouterr().out)["user_id"] == os.geteuid()
+        rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [(each["user_id"], each["reason"]) for each in rows] == [
+            (os.geteuid(), "a slip"),
+            (os.geteuid(), "call back"),
+        ]
         wait_for(lambda: any(each["event"] == "reidentified" for each in relay.events()))
         log = relay.log.read_text()
     assert "PLANTED" not in log

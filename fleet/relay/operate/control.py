@@ -151,7 +151,8 @@ def ask(folder: Path, request: Mapping[str, Any]) -> Any:
             with sock.makefile("rb") as file:
                 reply = json.loads(file.readline())
     except (OSError, ValueError) as error:
-        raise FleetError(f"no relay answers on the spool {folder}: {error}") from error
+        said = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise FleetError(f"no relay answers on the spool {folder}: {said}; is its service running?") from error
     finally:
         os.close(descriptor)
     if "error" in reply:

@@ -139,14 +139,19 @@ back_manifest() {
   fi
 }
 
-# A link and a rename need no space.
+# A link and a rename need no space. Tried twice: what one of our tools was killed at is not given up for that.
 put_back() {
-  rm -f "$2.new"
-  if [ ! -f "$1" ]; then rm -f "$2"
-  elif [ "$1" -ef "$2" ]; then return 0
-  else { ln "$1" "$2.new" && mv -f "$2.new" "$2" && rm -f "$2.new"; } 2>/dev/null || note "$2"
+  if [ ! -f "$1" ]; then rm -f "$2.new" "$2" || rm -f "$2.new" "$2" || note "$2"
+  else put_link "$1" "$2" || put_link "$1" "$2" || { rm -f "$2.new"; note "$2"; }
   fi
 }
+
+# mv(1) refuses two names of one file.
+put_link() {
+  [ ! -e "$2.new" ] || rm -f "$2.new"
+  [ "$1" -ef "$2" ] || { ln "$1" "$2.new" && mv -f "$2.new" "$2"; } || return 1
+  rm -f "$2.new"
+} 2>/dev/null
 
 read_units_again() { [ -z "$systemctl" ] || "$systemctl" daemon-reload >/dev/null 2>&1 </dev/null; }
 
@@ -191,10 +196,11 @@ revert_end() {
     rm -f "$state/reverted.new"
     # A full disk must not keep it from being told.
     [ -n "$deaf" ] && echo "$token $word" >"$state/reverted.new" || word='reverted -'
-    [ -s "$state/reverted.new" ] || ln -f "$state/revert/reverted" "$state/reverted.new"
+    [ -s "$state/reverted.new" ] || ln -f "$state/revert/reverted" "$state/reverted.new" \
+      || ln -f "$state/revert/reverted" "$state/reverted.new"
   fi 2>/dev/null
   # mv(1) may leave both of two names of one file, which is what a run that was killed after this makes them.
-  mv -f "$state/reverted.new" "$state/reverted"
+  mv -f "$state/reverted.new" "$state/reverted" || mv -f "$state/reverted.new" "$state/reverted"
   [ ! -e "$state/reverted.new" ] || rm -f "$state/reverted.new"
   disarm
   end_lease

@@ -61,9 +61,17 @@ class Script:
                 self.look(data_set)
 
     def ends(self) -> list[tuple[str, bool]]:
-        """Each arrival in order, and whether its sender went on in that association afterwards."""
-        heard = {index for talk in self.talks for index in talk[:-1]}
-        return [(uid, index in heard) for index, (uid, _) in enumerate(self.received)]
+        """Each arrival, and whether its sender went on in that association afterwards.
+
+        In the order in which the associations were opened: what a killed sender had sent may be taken up here only
+        after the next one's, which was born when that one was dead.
+        """
+        return [
+            (self.received[index][0], place < len(talk) - 1)
+            for talk in self.talks
+            for place, index in enumerate(talk)
+            if index >= 0
+        ]
 
     def uids(self) -> list[str]:
         return [uid for uid, _ in self.received]

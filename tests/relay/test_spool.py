@@ -134,6 +134,22 @@ def test_what_is_still_on_its_way_to_a_destination_whose_turn_comes_again_is_not
     assert spool.claim("BACKUP", 60, 5) == []
 
 
+def test_what_is_still_on_its_way_to_somebody_is_not_forgotten(spool: Spool) -> None:
+    # T60: its number would be another's, and the late answer would make that one count as delivered
+    spool.add([make_stored(spool, "a", "1.1")], to_archive)
+    [slow] = spool.claim("ARCHIVE", 10, 5)
+    assert spool.hands.begin(slow)
+    ledger.move_study(spool, "1.2.3", "all", "BACKUP", 30.0)
+    [task] = spool.claim("BACKUP", 35, 5)
+    spool.record_delivered(task, 40.0)
+    assert spool.forget(["a"]) == 0
+    spool.record_delivered(slow, 50.0)
+    spool.hands.end(slow)
+    assert spool.forget(["a"]) == 1
+    spool.add([make_stored(spool, "b", "1.2", "bb")], to_archive)
+    assert [each.instance.spool_id for each in spool.claim("ARCHIVE", 60, 5)] == ["b"]
+
+
 def test_a_second_relay_on_one_spool_is_refused(spool: Spool) -> None:
     """T77."""
     with pytest.raises(SpoolError, match="another relay works"):

@@ -66,6 +66,12 @@ class Hands:
         with hand.lock:
             return frozenset(hand.task_ids)
 
+    def everything(self) -> frozenset[int]:
+        """What is on its way to anybody now."""
+        with self._lock:
+            names = tuple(self._hands)
+        return frozenset(task for name in names for task in self.under_way(name))
+
     @contextmanager
     def closed(self, destination: str) -> Iterator[frozenset[int]]:
         """Nothing begins to be sent there while tasks are taken away; gives those that are on their way."""

@@ -10,6 +10,7 @@ The rules that everything else rests on:
   between the rename and the commit, never something that was acknowledged.
 """
 
+import json
 import os
 import sqlite3
 import threading
@@ -245,16 +246,21 @@ class Spool(Folder):
     def forget(self, spool_ids: Iterable[str]) -> int:
         """Remove instances, rows last: a crash in between leaves rows that say what to remove.
 
-        One that has something to do again since it was found to be done stays.
+        One that has something to do again since it was found to be done stays. So does one that is still on its way
+        to a destination which another took over from: SQLite gives the numbers of removed rows to new ones, and the
+        late answer would be taken for one about those.
         """
+        busy = self.hands.everything()  # whoever has left a hand by now has noted the answer, which we carry
         with self._transaction(self._durable) as connection:
+            in_hand = json.dumps(sorted(busy | self.hands.everything()))
             names = [
                 name
                 for name in spool_ids
                 if connection.execute(
                     "UPDATE instances SET forgetting = 1 WHERE spool_id = ? AND NOT EXISTS (SELECT 1 FROM tasks t"
-                    " WHERE t.instance = instances.id AND t.state NOT IN ('delivered', 'skipped', 'dropped'))",
-                    (name,),
+                    " WHERE t.instance = instances.id AND (t.state NOT IN ('delivered', 'skipped', 'dropped')"
+                    "  OR t.id IN (SELECT value FROM json_each(?))))",
+                    (name, in_hand),
                 ).rowcount
             ]
         return self._remove(names)

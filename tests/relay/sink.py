@@ -91,7 +91,9 @@ def sinking(script: Script, port: int = 0) -> Iterator[Script]:
             except OSError:
                 return
             open_socks.append(sock)
-            threading.Thread(target=_converse, args=(sock, script), daemon=True).start()
+            talk: list[int] = []
+            script.talks.append(talk)  # here, since threads need not begin in the order in which they are started
+            threading.Thread(target=_converse, args=(sock, script, talk), daemon=True).start()
 
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
@@ -105,10 +107,8 @@ def sinking(script: Script, port: int = 0) -> Iterator[Script]:
         thread.join(5)
 
 
-def _converse(sock: socket.socket, script: Script) -> None:  # noqa: C901, PLR0912  a dialogue is read best in one piece
+def _converse(sock: socket.socket, script: Script, talk: list[int]) -> None:  # noqa: C901, PLR0912  a dialogue is read best in one piece
     reader = PduReader(1 << 20)
-    talk: list[int] = []
-    script.talks.append(talk)
     command, action, data_set = bytearray(), bytearray(), bytearray()
     waiting: CommandSet | None = None
     try:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,24 @@ def abandon(spool: Spool) -> None:
         connection.close()
     spool._marks.close()
     os.close(spool._lock_file)
+
+
+def test_nobody_sees_no_notes_while_a_transaction_is_taking_them(tmp_path: Path) -> None:
+    # T60: whoever claimed in that moment sent an instance again whose answer was heard
+    marks = Marks(tmp_path / "delivered")
+    marks.recover(0)
+    marks.note(Mark(0, 1, "ARCHIVE", 5.0, ""))
+    seen: list[bool] = []
+    asks = threading.Thread(target=lambda: seen.append(marks.has_pending))
+    with marks._lock:  # as `take` has it between its two steps
+        taken, marks._pending = marks._pending, []
+        asks.start()
+        asks.join(0.05)
+        assert not seen
+        marks._is_on_its_way = bool(taken)
+    asks.join(5)
+    marks.close()
+    assert seen == [True]
 
 
 def test_a_delivery_that_was_only_noted_is_in_the_queue_after_a_kill(tmp_path: Path) -> None:

@@ -53,8 +53,13 @@ class Marks:
 
     @property
     def has_pending(self) -> bool:
-        """Whether the queue, as anybody can read it, lacks some."""
-        return bool(self._pending) or self._is_on_its_way
+        """Whether the queue, as anybody can read it, lacks some.
+
+        Under the lock: between the two steps of a `take` there seem to be none, and whoever claimed just then would
+        send an instance again whose answer was heard (T60).
+        """
+        with self._lock:
+            return bool(self._pending) or self._is_on_its_way
 
     def note(self, mark: Mark) -> None:
         """Keep it, under a number of its own. Raises OSError, and has noted nothing then."""
